@@ -1,0 +1,54 @@
+# Needs python3 (3.11 or newer) and make. The first target that runs sets up .venv, once for each pyproject.toml.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Arguments for pytest in `make test`: make test ARGS="-k sleep --jobs 1"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint bench clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
+
+demo: $(VENV)/.demo ## run the example project: cluster, web server and a live table, until Ctrl-C
+	@$(BIN)/python -m example_project.demo
+
+test: $(VENV)/.dev ## run the whole test suite on every database that answers
+	@$(BIN)/python -m tests.run_matrix $(ARGS)
+
+check: lint test ## everything CI runs: lint, types, import directions, migrations, system checks, tests
+
+lint: $(VENV)/.dev ## all of check but the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py makemigrations --check --dry-run --settings tests.settings
+	$(BIN)/python manage.py check --fail-level WARNING
+
+bench: $(VENV)/.dev ## run the benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove the environments and everything the tools left behind
+	rm -rf .venv .venv-3.13 .demo .test-logs build dist htmlcov .coverage* .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache
+	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, \
+	$(PYTHON) is %s. Name another one: make PYTHON=python3.12 …" % sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "Installing the package and the example's libraries into $(VENV) …"
+	@$(PIP) --editable '.[example]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "Installing the package and the tools for tests and lint into $(VENV) …"
+	@$(PIP) --editable '.[dev,example,postgres,mysql,redis]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,57 @@
+"""Durable workflows for Django.
+
+The front door: names only. It imports nothing until a name is used, so that it can be imported before Django
+is set up (by the pytest plugin, say), and never imports models.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django_workflow.handler.context import StepContext
+    from django_workflow.handler.definition import WorkflowDefinition, action, mutation, query
+    from django_workflow.manager import WorkflowManager, workflow
+    from django_workflow.status import Canceled, Completed, Failed, InProgress
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Canceled": "django_workflow.status",
+    "Completed": "django_workflow.status",
+    "Failed": "django_workflow.status",
+    "InProgress": "django_workflow.status",
+    "StepContext": "django_workflow.handler.context",
+    "WorkflowDefinition": "django_workflow.handler.definition",
+    "WorkflowManager": "django_workflow.manager",
+    "action": "django_workflow.handler.definition",
+    "mutation": "django_workflow.handler.definition",
+    "query": "django_workflow.handler.definition",
+    "workflow": "django_workflow.manager",
+}
+
+__all__ = [
+    "Canceled",
+    "Completed",
+    "Failed",
+    "InProgress",
+    "StepContext",
+    "WorkflowDefinition",
+    "WorkflowManager",
+    "action",
+    "mutation",
+    "query",
+    "workflow",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,47 @@
+"""The dotted path that stands in queue payloads. Nothing escapes it: django-q2 would repeat or lose the worker."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import connections
+
+from django_workflow.cluster import lifecycle
+from django_workflow.conf import settings
+from django_workflow.engine.drain import drain as drain_engine
+
+logger = logging.getLogger("django_workflow.cluster")
+
+
+def drain(cluster: object = "", *_: object) -> None:
+    """Answer a wake-up: work off what is due in `cluster`, for `DRAIN_SECONDS` at most.
+
+    Args:
+        cluster: the name as rows have it; anything that can't be one is ignored.
+    """
+    if not isinstance(cluster, str) or len(cluster) > 100:
+        logger.warning(
+            "A wake-up that django_workflow didn't send was ignored: its cluster is a %s.", type(cluster)
+        )
+        return
+    if lifecycle.orphaned():
+        lifecycle.leave(cluster)
+    try:
+        drain_engine(cluster, seconds=settings.DRAIN_SECONDS, stop=lifecycle.stopping)
+    except Exception:
+        logger.exception(
+            "A drain of the cluster %r ended early; what it held goes on when its leases end.", cluster
+        )
+        _drop_broken_connections()
+    except BaseException:
+        if not lifecycle.in_worker():
+            raise
+        # django-q2 catches Exception only; anything else would end the worker with its message unanswered.
+        logger.exception("A drain of the cluster %r was interrupted.", cluster)
+        _drop_broken_connections()
+    lifecycle.nudge()
+
+
+def _drop_broken_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        connection.close_if_unusable_or_obsolete()

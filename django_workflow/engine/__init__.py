@@ -1,0 +1,1 @@
+"""The engine: turns, step bodies, draining. It decides; rows are written by `journal/`."""

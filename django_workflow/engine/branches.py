@@ -1,0 +1,102 @@
+"""Runs steps that have a claim of their own: parallel actions, and what is asked for with `inline=False`.
+
+The order is always claim → count the attempt → body → settle, each a fenced write of its own (R2, R3). A query
+or mutation settles in the transaction of its body, so that its writes and its row commit together (P2).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.db import DatabaseError
+
+from django_workflow.conf import settings
+from django_workflow.engine.attempts import Body, TurnAborted, failure, interrupted
+from django_workflow.engine.leases import Held
+from django_workflow.engine.turn import LeaseLost, backoff
+from django_workflow.handler.commands import Answer
+from django_workflow.journal import claims, steps
+from django_workflow.journal.claims import Runnable
+from django_workflow.journal.clock import TurnClock
+from django_workflow.journal.database import atomic, passes, retrying
+from django_workflow.states import StepKind, StepState
+
+logger = logging.getLogger("django_workflow.engine")
+
+
+def run(claim: Runnable, held: Held) -> int:
+    """Run a claimed step; whatever happens in it, it is settled, given back, or left to its lease.
+
+    Returns how many bodies were run.
+    """
+    try:
+        return _run(claim, held)
+    except LeaseLost as lost:
+        logger.info("%s", lost)
+    except TurnAborted as aborted:
+        logger.warning("step %s of workflow %s is repeated: %s", claim.number, claim.workflow_id, aborted)
+        claims.set_back_step(claim, backoff(claim.attempts), claim.history)
+    return 0
+
+
+def _run(claim: Runnable, held: Held) -> int:
+    clock = TurnClock(claim.claimed_at)
+    history = claim.history
+    if claim.interrupted:
+        history = steps.add_attempt(history, claim.attempts, claim.started_at, clock.now(), "interrupted")
+        if steps.interruptions(history) >= settings.INTERRUPTED_LIMIT:
+            _settle(claim, interrupted(claim.number, claim.name, claim.attempts), history, clock)
+            return 0
+    try:
+        body = Body(claim.number, claim.name, claim.function, claim.args)
+    except ImportError as error:
+        # R27: an old deploy, perhaps. Others may know the function; nothing is counted.
+        logger.warning("step %s of workflow %s: %s", claim.number, claim.workflow_id, error)
+        claims.set_back_step(claim, backoff(claim.attempts + 4), claim.history)
+        return 0
+    if not held.may_begin() or not claims.start_step(claim, history):
+        raise LeaseLost(f"the lease {claim.token} of step {claim.number} of {claim.workflow_id} is gone")
+    began = claim._replace(attempts=claim.attempts + 1, started_at=clock.now())
+    if claim.kind == StepKind.ACTION:
+        _settle(began, body.run_alone(began.attempts), history, clock)
+    else:
+        _run_in_transaction(began, body, history, clock)
+    return 1
+
+
+def _run_in_transaction(claim: Runnable, body: Body, history: str, clock: TurnClock) -> None:
+    try:
+        with atomic():
+            answer = body.run_in_transaction(StepKind(claim.kind), claim.attempts)
+            _write(claim, answer, history, clock)
+    except DatabaseError as error:
+        if passes(error):
+            raise TurnAborted(f"the commit met {error!r}") from error
+        # R14: its transaction had this body alone; what the commit refuses is the body's failure.
+        _settle(claim, failure(error, claim.attempts), history, clock)
+
+
+@retrying
+def _settle(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> None:
+    with atomic():
+        _write(claim, answer, history, clock)
+
+
+def _write(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> None:
+    failed = answer.state is StepState.FAILED
+    columns: dict[str, Any] = {
+        "state": answer.state,
+        "result_text": None if failed else answer.text,
+        "error_text": answer.text if failed else None,
+        "history_text": steps.add_attempt(
+            history,
+            claim.attempts,
+            claim.started_at,
+            clock.now(),
+            str(answer.state),
+            answer.text if failed else None,
+        ),
+    }
+    if not claims.settle_step(claim, **columns):
+        raise LeaseLost(f"step {claim.number} of workflow {claim.workflow_id} is no longer {claim.token}'s")

@@ -1,0 +1,134 @@
+"""What a worker does when it is woken: take what is due, until nothing is.
+
+A drain holds one batch of workflows and takes their turns one after the other; then a step that runs by
+itself; and again. Before a body that may take long it gives the rest of its batch back (R3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.db import DatabaseError
+
+from django_workflow.conf import settings
+from django_workflow.engine import branches, turn
+from django_workflow.engine.leases import heartbeat
+from django_workflow.handler import registry
+from django_workflow.journal import claims, steps, wakes
+from django_workflow.journal.clock import monotonic
+from django_workflow.journal.database import connection, passes, pause
+
+logger = logging.getLogger("django_workflow.engine")
+
+# Under constant load, how often to look for what dead workers left behind (seconds).
+TAKEOVER_SECONDS = 1.0
+
+
+def drain(
+    cluster: str | None = "",
+    *,
+    seconds: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Work off what is due.
+
+    Args:
+        cluster: whose work; None: that of all.
+        seconds: stop after so many; None: when nothing is due.
+        stop: asked between two pieces of work; True ends the drain.
+
+    Returns:
+        The number of turns taken and step bodies run.
+
+    """
+    done = Drain(cluster, seconds, stop).run()
+    if seconds is not None and claims.anything_due(cluster, registry.known()):
+        wakes.ask(cluster or "")
+    return done
+
+
+class Drain:
+    """One drain."""
+
+    def __init__(self, cluster: str | None, seconds: float | None, stop: Callable[[], bool]) -> None:
+        self._cluster = cluster
+        self._ends_at = None if seconds is None else monotonic() + seconds
+        self._stop = stop
+        self._known = registry.known()
+        self._next_takeover = 0.0
+        self._setbacks = 0
+
+    def run(self) -> int:
+        """Until nothing is due, time is up, or it is told to stop."""
+        total = 0
+        while not self._is_over():
+            try:
+                done = self._take_over() + self._take_turns() + self._run_step()
+            except DatabaseError as error:
+                self._survive(error)
+                continue
+            self._setbacks = 0
+            total += done
+            if not done:
+                return total
+        return total
+
+    def _is_over(self) -> bool:
+        return self._stop() or (self._ends_at is not None and monotonic() >= self._ends_at)
+
+    def _survive(self, error: DatabaseError) -> None:
+        """A database that restarts, or is locked for long: what was held runs into its lease; go on later."""
+        self._setbacks += 1
+        if not passes(error) or self._setbacks > 5 or connection().in_atomic_block:
+            raise error
+        connection().close_if_unusable_or_obsolete()
+        pause(0.05 * 2**self._setbacks)
+
+    def _take_over(self) -> int:
+        """What dead workers left behind, one at a time: it may be what killed them (R15)."""
+        if monotonic() < self._next_takeover:
+            return 0
+        turns = self._claim_and_take(limit=1, taken_over=True)
+        if not turns:
+            self._next_takeover = monotonic() + TAKEOVER_SECONDS
+        return turns
+
+    def _take_turns(self) -> int:
+        turns = self._claim_and_take(limit=settings.CLAIM_LIMIT, taken_over=False)
+        if not turns and monotonic() < self._next_takeover:
+            # Nothing else is due: look for what was left behind before saying that nothing is.
+            return self._claim_and_take(limit=1, taken_over=True)
+        return turns
+
+    def _claim_and_take(self, *, limit: int, taken_over: bool) -> int:
+        with heartbeat.holding() as held:
+            batch = claims.claim_workflows(
+                held.token, self._cluster, self._known, limit, taken_over=taken_over
+            )
+            if len(batch) == limit > 1:
+                wakes.ask(self._cluster or "")  # there may be more than this worker can take
+            ran = [claim.id for claim in batch if claim.started_at is not None]
+            journals = steps.load(ran) if ran else {}
+            rest = list(batch)
+            total = 0
+            while rest:
+                claim = rest.pop(0)
+                if self._is_over() and total:
+                    claims.hand_back([claim, *rest])
+                    break
+                total += 1 + turn.take(claim, journals.get(claim.id, []), held, lambda: self._hand_back(rest))
+            return total
+
+    def _hand_back(self, rest: list[claims.Turnable]) -> None:
+        if rest:
+            claims.hand_back(rest)
+            rest.clear()
+            wakes.ask(self._cluster or "")
+
+    def _run_step(self) -> int:
+        with heartbeat.holding() as held:
+            claim = claims.claim_step(held.token, self._cluster, self._known)
+            if claim is None:
+                return 0
+            return branches.run(claim, held) or 1

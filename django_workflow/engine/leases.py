@@ -1,0 +1,141 @@
+"""A worker's view of the leases that it holds, and the thread that renews them.
+
+A fence covers writes, not bodies: before a body the worker asks `may_begin()`, which counts on its own
+monotonic clock and errs on the side of the lease (R5). The heartbeat renews all leases of a token in one
+statement on a connection of its own; only "0 rows" means that they are lost (R6).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import DatabaseError, connections
+
+from django_workflow.conf import settings
+from django_workflow.journal import claims, processes
+from django_workflow.journal.clock import monotonic
+from django_workflow.journal.database import passes
+
+logger = logging.getLogger("django_workflow.engine")
+
+# Between the moment at which a worker stops trusting a lease and the one at which others may take it.
+MARGIN = 0.1  # of a lease
+BEATS = 3  # in a lease
+
+
+class Held:
+    """The leases of one token."""
+
+    def __init__(self) -> None:
+        self.token = processes.token()
+        self._deadline = 0.0
+        self._lost = False
+        self.renewed(monotonic())
+
+    def renewed(self, asked_at: float) -> None:
+        """They were renewed by a statement that was sent at `asked_at` (monotonic seconds)."""
+        self._deadline = max(self._deadline, asked_at + settings.LEASE_SECONDS * (1 - MARGIN))
+
+    def lost(self) -> None:
+        """Somebody else has them."""
+        self._lost = True
+
+    def may_begin(self) -> bool:
+        """True while a body may be begun."""
+        return not self._lost and self.trusted()
+
+    def trusted(self) -> bool:
+        """True while the last renewal can be relied on."""
+        return monotonic() < self._deadline
+
+
+class Heartbeat:
+    """Renews what is held while it is held. One thread a process, alive while it has work."""
+
+    def __init__(self) -> None:
+        self._held: set[Held] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._pauses = 0
+
+    @contextmanager
+    def holding(self) -> Iterator[Held]:
+        """A new token; what is claimed with it is kept alive until the block ends."""
+        held = Held()
+        with self._changed:
+            self._held.add(held)
+            if not self._pauses:
+                self._ensure_thread()
+        try:
+            yield held
+        finally:
+            with self._changed:
+                self._held.discard(held)
+                self._changed.notify()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No thread meanwhile: in a `TestCase` another connection doesn't see the rows (R31)."""
+        with self._changed:
+            self._pauses += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._pauses -= 1
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="django_workflow heartbeat", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                interval = settings.LEASE_SECONDS / BEATS
+                with self._changed:
+                    self._changed.wait(interval)
+                    if not self._held:
+                        # Still nothing after a whole interval: a thread that is needed again is made again.
+                        self._changed.wait(interval)
+                        if not self._held:
+                            self._thread = None
+                            return
+                        continue
+                    held = list(self._held)
+                for each in held:
+                    self._renew(each)
+        finally:
+            connections.close_all()
+
+    def _renew(self, held: Held) -> None:
+        asked_at = monotonic()
+        try:
+            rows = claims.extend(held.token)
+        except DatabaseError as error:
+            # Not a verdict: the next beat tries again, and past its deadline the worker begins nothing.
+            if not passes(error):
+                logger.exception("the heartbeat of %s failed", held.token)
+            connections.close_all()
+            return
+        if rows:
+            held.renewed(asked_at)
+        else:
+            with self._changed:
+                if held in self._held:  # a verdict on a token that was released meanwhile says nothing
+                    held.lost()
+
+
+heartbeat = Heartbeat()
+
+
+def _after_fork() -> None:
+    global heartbeat
+    heartbeat = Heartbeat()
+
+
+os.register_at_fork(after_in_child=_after_fork)

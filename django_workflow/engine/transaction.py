@@ -1,0 +1,135 @@
+"""The transaction of a turn: opened at its first body, bounded in time, committed with the journal's writes.
+
+What can happen at a COMMIT is told apart here. A deadlock or a lock before any body ran in it: the writes are
+repeated. The same with bodies: the turn is (R13). A lasting refusal (a deferred foreign key): `CommitRefused`,
+so that the turn can find the body to blame (R14). A connection lost: nobody knows, so nothing is assumed (R18).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.db import DatabaseError, connections, transaction
+
+from django_workflow.conf import settings
+from django_workflow.engine.attempts import TurnAborted
+from django_workflow.journal.clock import monotonic
+from django_workflow.journal.database import RETRIES, alias, connection, passes, pause
+
+logger = logging.getLogger("django_workflow.engine")
+
+
+class CommitRefused(Exception):
+    """The database refused the commit of a transaction with bodies, and would refuse it again."""
+
+
+class TurnTransaction:
+    """Open or not; a commit opens it if need be."""
+
+    def __init__(self) -> None:
+        self._atomic: Any = None
+        self._opened_at = 0.0
+        self._has_bodies = False
+        self._hooks_before = 0
+
+    def open(self) -> None:
+        """Begin, unless it is open, for a body to run in."""
+        self._begin()
+        self._has_bodies = True
+
+    def _begin(self) -> None:
+        if self._atomic is None:
+            here = connection()
+            if not here.in_atomic_block:
+                here.close_if_unusable_or_obsolete()
+            atomic = transaction.atomic(using=alias())
+            try:
+                atomic.__enter__()
+            except DatabaseError as error:
+                if passes(error):
+                    raise TurnAborted(f"no transaction could be begun: {error!r}") from error
+                raise
+            self._atomic = atomic
+            self._opened_at = monotonic()
+            self._hooks_before = len(here.run_on_commit)
+
+    def spares_reads(self) -> bool:
+        """True where a read outside of a transaction is better: on SQLite each transaction holds the write lock."""
+        return self._atomic is None and connection().vendor == "sqlite"
+
+    def is_overdue(self) -> bool:
+        """True when it has been open for long enough."""
+        return self._atomic is not None and (monotonic() - self._opened_at) * 1000 >= settings.TURN_COMMIT_MS
+
+    def roll_back(self, error: BaseException) -> None:
+        """Give up what is open, because of `error`."""
+        atomic, self._atomic = self._atomic, None
+        if atomic is not None:
+            atomic.__exit__(type(error), error, error.__traceback__)
+
+    def commit(self, write: Callable[[], None], may_repeat: Callable[[], bool]) -> None:
+        """Run `write` and commit it together with the bodies that ran.
+
+        Args:
+            write: the journal's writes; run again when it is safe to.
+            may_repeat: whether there is still time to.
+
+        Raises:
+            TurnAborted: the transaction is gone, and it is nobody's fault.
+            CommitRefused: it would be refused each time.
+
+        """
+        for attempt in range(1, RETRIES + 1):
+            had_bodies = self._has_bodies
+            try:
+                self._begin()
+                self._write_and_commit(write)
+                return
+            except DatabaseError as error:
+                self._recover(error)
+                if not passes(error):
+                    if had_bodies and self._at_commit:
+                        raise CommitRefused(f"the database refused the commit: {error!r}") from error
+                    raise
+                if had_bodies or not _is_known_rollback(error) or attempt == RETRIES or not may_repeat():
+                    raise TurnAborted(f"the commit met {error!r}") from error
+            except TurnAborted:
+                if had_bodies or attempt == RETRIES or not may_repeat():
+                    raise
+            pause(0.02 * 2**attempt)
+
+    def _write_and_commit(self, write: Callable[[], None]) -> None:
+        self._at_commit = False
+        try:
+            write()
+        except BaseException as error:
+            self.roll_back(error)
+            raise
+        self._make_hooks_robust()
+        self._at_commit = True
+        atomic, self._atomic = self._atomic, None
+        self._has_bodies = False
+        atomic.__exit__(None, None, None)
+
+    def _make_hooks_robust(self) -> None:
+        # R18: an on_commit hook of a mutation runs when everything is committed; that it raises must neither
+        # fail the turn nor keep later hooks from running. Django logs what a robust hook raises.
+        hooks: list[Any] = connection().run_on_commit
+        hooks[self._hooks_before :] = [
+            (savepoints, hook, True) for savepoints, hook, _ in hooks[self._hooks_before :]
+        ]
+
+    def _recover(self, error: BaseException) -> None:
+        self.roll_back(error)
+        self._has_bodies = False
+        here = connection()
+        if not here.in_atomic_block:
+            here.close_if_unusable_or_obsolete()
+
+
+def _is_known_rollback(error: BaseException) -> bool:
+    """True when the database has surely rolled back: it said so, rather than gone away."""
+    here = connections[alias()]
+    return here.in_atomic_block or here.is_usable()

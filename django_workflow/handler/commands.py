@@ -1,0 +1,115 @@
+"""What a handler can ask for, and what the journal can answer: frozen values, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from django_workflow.states import StepKind, StepState
+
+if TYPE_CHECKING:
+    from random import Random
+    from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing that the handler asked for."""
+
+    number: int  # the position at which it was asked, from 1
+    kind: StepKind
+    name: str
+    function: str  # dotted path; "" for what has no body
+    args: str  # JSON text
+    due_at: datetime | None = None  # not before; for a sleep: when it is over
+    inline: bool | None = None
+    unstable_args: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a step settled: the JSON text of its result, or of its error."""
+
+    state: StepState
+    text: str | None
+    attempts: int = 1
+
+
+class Recorded(NamedTuple):
+    """A step as the journal holds it, columns in the order of `journal.steps.COLUMNS`."""
+
+    id: int | None
+    number: int
+    kind: str
+    name: str
+    function: str
+    args: str
+    result: str | None
+    error: str | None
+    state: str
+    attempts: int
+    history: str
+    due_at: datetime | None
+    lease_owner: str | None
+    seq: int | None
+    delivered_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class Dice(Protocol):
+    """Chance that falls alike on every replay of a workflow."""
+
+    random: Random
+
+    def uuid4(self) -> UUID:
+        """A random UUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one workflow may take. Sizes in bytes of JSON text."""
+
+    value: int
+    journal: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that comes to a handler from outside of its own code."""
+
+    workflow_id: UUID
+    began_at: datetime  # the time of its first turn
+    committed: bool  # whether a turn of this generation has ever committed
+    dice: Dice
+    limits: Limits
+    check: bool = False  # watch for I/O while the handler is polled
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The handler waits for the answers of these steps, in journal order."""
+
+    waiting: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The handler ended: it returned `result`, or it raised `error`."""
+
+    result: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Violated:
+    """The handler did what no handler may do; nothing of this turn counts."""
+
+    error: BaseException
+
+
+Outcome = Blocked | Finished | Violated
+Violate = Callable[[BaseException], BaseException]

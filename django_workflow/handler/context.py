@@ -1,0 +1,315 @@
+"""What a handler can touch: its step context, and nothing else.
+
+Every way out of a handler is a method here or asyncio on the handler's loop. All `run_*` and `sleep*` are
+coroutines: nothing happens before they are awaited or made a task.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from django_workflow.exceptions import (
+    InvalidArguments,
+    StepFailed,
+    StepInterrupted,
+    UsageError,
+    step_failed,
+)
+from django_workflow.handler.commands import Answer, Command
+from django_workflow.handler.definition import function_path
+from django_workflow.payloads import decode, decode_error, encode, signature_of
+from django_workflow.states import StepKind, StepState
+
+if TYPE_CHECKING:
+    from random import Random
+    from uuid import UUID
+
+    from django_workflow.handler.replay import Replay
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STEP_NAME_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """How the next steps are to run. See `StepContext.using`."""
+
+    name: str | None = None
+    run_at: datetime | None = None
+    run_after: timedelta | None = None
+    inline: bool | None = None
+    unstable_args: bool = False
+
+
+class StepContext:
+    """What a handler gets as its first argument."""
+
+    __slots__ = ("_options", "_replay")
+
+    def __init__(self, replay: Replay, options: StepOptions | None = None) -> None:
+        self._replay = replay
+        self._options = options or StepOptions()
+
+    # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    async def run_query(
+        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def run_query(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def run_query(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a step function that reads the database.
+
+        Returns its result as the journal stores it. Raises `StepFailed` (also an instance of the class that
+        the function raised), with `QueryWrote` inside when it tried to write.
+        """
+        return await self._run(StepKind.QUERY, fn, args, kwargs)
+
+    @overload
+    async def run_mutation(
+        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def run_mutation(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def run_mutation(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a step function that reads and writes the database, exactly once.
+
+        Its writes and its entry in the journal commit together. Returns its result as the journal stores it;
+        raises `StepFailed` (also an instance of the class that the function raised).
+        """
+        return await self._run(StepKind.MUTATION, fn, args, kwargs)
+
+    @overload
+    async def run_action(
+        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def run_action(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def run_action(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a step function that may do anything: network, files, money.
+
+        It is attempted again when its worker dies. Returns its result as the journal stores it; raises
+        `StepFailed` (also an instance of the class that the function raised).
+        """
+        return await self._run(StepKind.ACTION, fn, args, kwargs)
+
+    async def sleep(self, duration: float | timedelta) -> None:
+        """Wait for so many seconds (or a timedelta), however often workers die. Zero or less returns at once."""
+        seconds = max(_seconds("sleep", "duration", duration), 0.0)
+        await self._sleep(f'{{"seconds":{seconds!r}}}', self._later("sleep", seconds))
+
+    async def sleep_until(self, moment: datetime) -> None:
+        """Wait for an instant (an aware datetime). One that has passed returns at once."""
+        instant = _aware("sleep_until", "moment", moment)
+        await self._sleep(f'{{"until":"{instant.isoformat()}"}}', instant)
+
+    # ── options ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def using(
+        self,
+        *,
+        name: str | None = None,
+        run_at: datetime | None = None,
+        run_after: timedelta | float | None = None,
+        inline: bool | None = None,
+        unstable_args: bool | None = None,
+    ) -> StepContext:
+        """A copy of this context whose steps take these options; chains, later wins.
+
+        Args:
+            name: shown in the journal in place of the function's name, and compared on replay.
+            run_at: aware time before which the step's body isn't started.
+            run_after: the same, from the moment at which the handler asks (seconds, or a timedelta).
+            inline: False: any worker may run the step, and a query or mutation has a transaction of its own.
+                True or None: in the turn, where that is possible.
+            unstable_args: True: on replay the arguments are not compared with those on record.
+
+        Raises:
+            InvalidArguments: an option has a value that it can't take.
+
+        """
+        options = self._options
+        if name is not None:
+            options = replace(options, name=_step_name(name))
+        if run_at is not None and run_after is not None:
+            raise InvalidArguments("step.using()", ["run_at and run_after: give one of them, not both"])
+        if run_at is not None:
+            options = replace(options, run_at=_aware("using", "run_at", run_at), run_after=None)
+        if run_after is not None:
+            seconds = _seconds("using", "run_after", run_after)
+            options = replace(options, run_at=None, run_after=timedelta(seconds=seconds))
+        if inline is not None:
+            options = replace(options, inline=_flag("inline", inline))
+        if unstable_args is not None:
+            options = replace(options, unstable_args=_flag("unstable_args", unstable_args))
+        return StepContext(self._replay, options)
+
+    # ── the handler's own time, dice, log and face ──────────────────────────────────────────────────────────
+
+    @property
+    def workflow_id(self) -> UUID:
+        """The id of this workflow."""
+        return self._replay.world.workflow_id
+
+    @property
+    def is_replaying(self) -> bool:
+        """True while the handler only repeats what an earlier turn has committed."""
+        return self._replay.is_replaying
+
+    def now(self) -> datetime:
+        """The handler's time (aware, UTC): when the last answer was delivered. Equal on every replay."""
+        return self._replay.now
+
+    @property
+    def random(self) -> Random:
+        """A generator seeded by the workflow: equal on every replay, different between workflows."""
+        return self._replay.world.dice.random
+
+    def uuid4(self) -> UUID:
+        """A random UUID: equal on every replay, different between workflows."""
+        return self._replay.world.dice.uuid4()
+
+    @property
+    def logger(self) -> HandlerLogger:
+        """A logger that writes each line once, not again on replay. It has the name of the handler's module."""
+        return HandlerLogger(self._replay)
+
+    def set_status(self, value: Any) -> None:
+        """Show a custom status (any JSON, like `{"done": 3, "of": 10}`) until the next one. Raises `NotStorable`."""
+        limit = self._replay.world.limits.value
+        self._replay.set_custom(encode(value, what="the custom status", limit=limit))
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _run(self, kind: StepKind, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        number = self._replay.next_number()
+        path = function_path(fn, kind)
+        name = self._options.name or fn.__name__
+        signature = signature_of(fn)
+        text = signature.encode_arguments(
+            args,
+            kwargs,
+            what=f"the arguments of step {number} ({name})",
+            limit=self._replay.world.limits.value,
+            defaults=False,
+        )
+        answer: Answer = await self._replay.ask(
+            Command(
+                number,
+                kind,
+                name,
+                path,
+                text,
+                self._due_at(),
+                self._options.inline,
+                self._options.unstable_args,
+            )
+        )
+        if answer.state is not StepState.COMPLETED:
+            raise _failure(name, number, answer)
+        return decode(answer.text or "null", signature.result_annotation)
+
+    async def _sleep(self, args: str, due_at: datetime) -> None:
+        number = self._replay.next_number()
+        await self._replay.ask(
+            Command(
+                number,
+                StepKind.SLEEP,
+                self._options.name or "sleep",
+                "",
+                args,
+                due_at,
+                unstable_args=self._options.unstable_args,
+            )
+        )
+
+    def _due_at(self) -> datetime | None:
+        if self._options.run_after is not None:
+            return self._later("run_after", self._options.run_after.total_seconds())
+        return self._options.run_at
+
+    def _later(self, what: str, seconds: float) -> datetime:
+        try:
+            return self.now() + timedelta(seconds=seconds)
+        except OverflowError:
+            raise InvalidArguments(
+                f"step.{what}()", [f"{seconds} seconds from now is past the year 9999"]
+            ) from None
+
+
+class HandlerLogger(logging.LoggerAdapter[logging.Logger]):
+    """Hands lines over to the replay, which lets each through once."""
+
+    def __init__(self, replay: Replay) -> None:
+        super().__init__(replay.author_logger, {"workflow_id": str(replay.world.workflow_id)})
+        self._replay = replay
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log as `logging.Logger.log` does, once."""
+        if self._replay.is_replaying or not self.isEnabledFor(level):
+            return
+        exc_info = kwargs.get("exc_info")
+        if isinstance(exc_info, BaseException):
+            exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+        path, line, function, stack = self.logger.findCaller(
+            bool(kwargs.get("stack_info")), kwargs.get("stacklevel", 1) + 1
+        )
+        record = self.logger.makeRecord(
+            self.logger.name,
+            level,
+            path,
+            line,
+            msg,
+            args,
+            exc_info or None,
+            function,
+            {**(self.extra or {}), **kwargs.get("extra", {})},
+            stack,
+        )
+        self._replay.log(self.logger, record)
+
+
+def _failure(name: str, number: int, answer: Answer) -> StepFailed:
+    error = decode_error(answer.text or "")
+    base = StepInterrupted if error.type == f"{StepInterrupted.__module__}.StepInterrupted" else StepFailed
+    return step_failed(name, number, answer.attempts, error, base)
+
+
+def _seconds(call: str, argument: str, value: float | timedelta) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidArguments(
+            f"step.{call}()", [f"{argument}: {value!r} is no duration; give seconds or a timedelta"]
+        )
+    return float(value)
+
+
+def _aware(call: str, argument: str, value: datetime) -> datetime:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise InvalidArguments(
+            f"step.{call}()", [f"{argument}: {value!r} is no aware datetime; give one with a time zone"]
+        )
+    return value.astimezone(UTC)
+
+
+def _flag(option: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArguments("step.using()", [f"{option}: {value!r} is neither True nor False"])
+    return value
+
+
+def _step_name(name: str) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= STEP_NAME_LIMIT or not name.isprintable():
+        raise UsageError(
+            f"step.using(name={name!r}): a step's name has 1 to {STEP_NAME_LIMIT} printable characters"
+        )
+    return name

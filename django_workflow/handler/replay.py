@@ -1,0 +1,314 @@
+"""The journal held against what the handler asks.
+
+A replay polls the handler to quiescence, delivers the next recorded answer, polls again, until the recorded
+answers are used up: the frontier. From there on the engine delivers new answers, one at a time, by the same
+rule; so a live run and its replay can't differ. A replay decides nothing and writes nothing: it says by its
+`outcome` where the handler stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django_workflow.exceptions import DeterminismViolation, InternalError, LimitReached, WorkflowStuck
+from django_workflow.handler import audit
+from django_workflow.handler.commands import (
+    Answer,
+    Blocked,
+    Command,
+    Finished,
+    Outcome,
+    Recorded,
+    Violated,
+    World,
+)
+from django_workflow.handler.context import StepContext
+from django_workflow.handler.definition import WorkflowDefinition
+from django_workflow.handler.loop import DeterministicLoop, Dropped, OrderedFuture, Timer, Timers
+from django_workflow.states import StepKind, StepState
+
+
+class Delivery(NamedTuple):
+    """An answer that the handler got."""
+
+    number: int
+    at: datetime
+
+
+class Replay(Timers):
+    """One life of a handler in this process.
+
+    Args:
+        definition: whose handler to run.
+        args: its arguments, as JSON text.
+        journal: the recorded steps, by number.
+        world: what comes from outside.
+
+    """
+
+    def __init__(
+        self, definition: WorkflowDefinition[Any, Any], args: str, journal: Sequence[Recorded], world: World
+    ) -> None:
+        self.world = world
+        self.now = world.began_at
+        self.commands: list[Command] = []
+        self.canceled: set[int] = set()  # steps whose answer the handler gave up
+        self.delivered: list[Delivery] = []  # in the order of seq
+        self.custom: str | None = None  # the custom status set since the last commit
+        self.journal_size = len(args)
+        self.author_logger = logging.getLogger(definition.handler.__module__)
+        self._definition = definition
+        self._args = args
+        self._recorded = {step.number: step for step in journal}
+        self._waiting: dict[int, OrderedFuture | Timer] = {}
+        self._logs: list[tuple[logging.Logger, logging.LogRecord]] = []
+        self._violation: BaseException | None = None
+        self._main: asyncio.Task[Any] | None = None
+        self._live = not world.committed
+        self._loop = DeterministicLoop(self, self.violate)
+
+    # ── the life of a handler ───────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> Outcome:
+        """Run the handler up to the frontier: every recorded answer delivered, in its order."""
+        positional, named = self._definition.signature.decode_arguments(self._args)
+        coroutine = self._definition.handler(StepContext(self), *positional, **named)
+        # An empty context: what the worker has set for itself is none of the handler's business.
+        self._main = self._loop.create_task(coroutine, context=contextvars.Context())
+        self._poll()
+        for step in self._recorded_deliveries():
+            if not isinstance(self.outcome, Blocked):
+                break
+            if step.number not in self._waiting:
+                self._answer_nobody_waits_for(step)
+                break
+            assert step.delivered_at is not None
+            self._hand_over(step.number, recorded_answer(step), step.delivered_at)
+        self._find_unasked()
+        self._find_stuck()
+        return self.outcome
+
+    def deliver(self, number: int, answer: Answer, at: datetime) -> Outcome:
+        """Deliver a new answer at the frontier and poll the handler to quiescence.
+
+        Args:
+            number: of a step that the handler waits for.
+            answer: how it settled.
+            at: when, on the durable clock; the handler's time never goes back.
+
+        """
+        self._live = True
+        self._hand_over(number, answer, max(at, self.now))
+        self._find_stuck()
+        return self.outcome
+
+    @property
+    def outcome(self) -> Outcome:
+        """Where the handler stands now."""
+        if self._violation is not None:
+            return Violated(self._violation)
+        assert self._main is not None
+        if not self._main.done():
+            return Blocked(tuple(sorted(self._waiting)))
+        if self._main.cancelled():
+            return Finished(error=asyncio.CancelledError("the handler canceled itself"))
+        error = self._main.exception()
+        return Finished(result=self._main.result()) if error is None else Finished(error=error)
+
+    def close(self) -> None:
+        """Drop the handler without a trace. Call it once, when the outcome has been taken."""
+        self._loop.drop()
+
+    @property
+    def is_replaying(self) -> bool:
+        """True while the handler only repeats what an earlier turn has committed."""
+        return not self._live
+
+    # ── what a handler does ─────────────────────────────────────────────────────────────────────────────────
+
+    def ask(self, command: Command) -> OrderedFuture:
+        """A step that the handler asks for; its answer comes as an `Answer`."""
+        future = self._loop.create_future()  # raises `Dropped` when the handler is being dropped
+        self._record(command, future)
+        future.add_done_callback(self._given_up)
+        return future
+
+    def next_number(self) -> int:
+        """The number of the step asked for next. Raises `Dropped` when the handler is being dropped."""
+        if self._loop.dropped:
+            raise Dropped
+        return len(self.commands) + 1
+
+    def time(self) -> float:
+        return (self.now - self.world.began_at).total_seconds()
+
+    def add_timer(self, handle: Timer, delay: float) -> None:
+        handle.number = self.next_number()
+        seconds = round(max(delay, 0.0), 6)
+        self._record(sleep_command(handle.number, "sleep", seconds, self.now), handle)
+
+    def drop_timer(self, handle: Timer) -> None:
+        if self._waiting.pop(handle.number, None) is not None:
+            self.canceled.add(handle.number)
+
+    def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        """Keep a line of the handler's until what it speaks of is committed; one of a replay is dropped."""
+        if self._live and not self._loop.dropped:
+            self._logs.append((logger, record))
+
+    def set_custom(self, text: str) -> None:
+        """Keep the custom status; one that a replay sets again is dropped."""
+        if self._live and not self._loop.dropped:
+            self.custom = text
+
+    def take_logs(self) -> list[tuple[logging.Logger, logging.LogRecord]]:
+        """The lines that became true with the last commit, once."""
+        lines, self._logs = self._logs, []
+        return lines
+
+    def violate(self, error: BaseException) -> BaseException:
+        """Keep the first thing that no handler may do. Returns `error`, to be raised."""
+        if self._violation is None:
+            self._violation = error
+        return error
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _record(self, command: Command, waiter: OrderedFuture | Timer) -> None:
+        recorded = self._recorded.get(command.number)
+        if recorded is not None and not _repeats(command, recorded):
+            raise self.violate(DeterminismViolation(command.number, describe(recorded), describe(command)))
+        if recorded is None:
+            self._check_limits(command)
+        self.journal_size += len(command.args)
+        self.commands.append(command)
+        self._waiting[command.number] = waiter
+
+    def _check_limits(self, command: Command) -> None:
+        limits = self.world.limits
+        if command.number > limits.steps:
+            raise LimitReached(
+                f"workflow {self.world.workflow_id} asked for step {command.number}",
+                f"STEP_LIMIT = {limits.steps}",
+                "go on in a fresh journal before that (step.continue_as_new), or raise STEP_LIMIT",
+            )
+        if self.journal_size + len(command.args) > limits.journal:
+            raise LimitReached(
+                f"step {command.number} ({command.name}) would take the journal of workflow "
+                f"{self.world.workflow_id} to {self.journal_size + len(command.args)} bytes",
+                f"JOURNAL_LIMIT = {limits.journal}",
+                "store large values in your own tables and pass their ids between steps",
+            )
+
+    def _given_up(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            for number, waiter in list(self._waiting.items()):
+                if waiter is future:
+                    del self._waiting[number]
+                    self.canceled.add(number)
+
+    def _hand_over(self, number: int, answer: Answer, at: datetime) -> None:
+        waiter = self._waiting.pop(number, None)
+        if waiter is None:
+            raise InternalError(f"step {number} was answered, and nobody waits for it")
+        self.now = at
+        self.delivered.append(Delivery(number, at))
+        self.journal_size += len(answer.text or "")
+        if isinstance(waiter, Timer):
+            self._loop.fire(waiter)
+        else:
+            waiter.set_result(answer)
+        self._poll()
+
+    def _poll(self) -> None:
+        with audit.watching(self._loop, self.violate if self.world.check else None):
+            self._loop.poll(self._ended)
+
+    def _find_stuck(self) -> None:
+        if self._violation is None and isinstance(self.outcome, Blocked) and not self._waiting:
+            self.violate(
+                WorkflowStuck(
+                    f"workflow {self.world.workflow_id} waits, after step {len(self.commands)}, for something "
+                    "that no step will ever answer; await steps, tasks made of steps, or what these set"
+                )
+            )
+
+    def _ended(self) -> bool:
+        return self._violation is not None or (self._main is not None and self._main.done())
+
+    def _recorded_deliveries(self) -> list[Recorded]:
+        return sorted(
+            (step for step in self._recorded.values() if step.seq is not None), key=lambda step: step.seq or 0
+        )
+
+    def _answer_nobody_waits_for(self, step: Recorded) -> None:
+        asked = describe(self.commands[step.number - 1]) if step.number <= len(self.commands) else None
+        if asked is not None:
+            asked += ", but gave up waiting for it"
+        self.violate(DeterminismViolation(step.number, describe(step), asked))
+
+    def _find_unasked(self) -> None:
+        """A recorded step that the handler, at the frontier or at its end, has not asked for."""
+        missing = sorted(number for number in self._recorded if number > len(self.commands))
+        if missing and self._violation is None:
+            self.violate(DeterminismViolation(missing[0], describe(self._recorded[missing[0]]), None))
+
+
+def recorded_answer(step: Recorded) -> Answer:
+    """The answer that a settled step holds."""
+    text = step.error if step.state == StepState.FAILED else step.result
+    return Answer(StepState(step.state), text, step.attempts)
+
+
+def sleep_command(number: int, name: str, seconds: float, now: datetime) -> Command:
+    """A sleep of so many seconds from `now`. Raises `OverflowError` past the year 9999."""
+    return Command(
+        number, StepKind.SLEEP, name, "", f'{{"seconds":{seconds!r}}}', now + timedelta(seconds=seconds)
+    )
+
+
+def _repeats(command: Command, recorded: Recorded) -> bool:
+    return (
+        command.kind == recorded.kind
+        and command.name == recorded.name
+        and command.function == recorded.function
+        and (command.unstable_args or command.args == recorded.args)
+    )
+
+
+def describe(step: Command | Recorded) -> str:
+    """A step in an error text: kind, name, function and arguments."""
+    shown = step.args if len(step.args) <= 200 else step.args[:200] + "…"
+    of = f" = {step.function}" if step.function and step.function.rpartition(".")[2] != step.name else ""
+    return f"{step.kind} {step.name}{of} {shown}"
+
+
+def as_recorded(command: Command, **columns: Any) -> Recorded:
+    """The row that a new command becomes."""
+    blank = Recorded(
+        id=None,
+        number=command.number,
+        kind=command.kind,
+        name=command.name,
+        function=command.function,
+        args=command.args,
+        result=None,
+        error=None,
+        state=StepState.PENDING,
+        attempts=0,
+        history="[]",
+        due_at=command.due_at,
+        lease_owner=None,
+        seq=None,
+        delivered_at=None,
+        started_at=None,
+        completed_at=None,
+    )
+    return blank._replace(**columns)
+
+

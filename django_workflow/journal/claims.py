@@ -1,0 +1,381 @@
+"""Leases: how a worker gets the right to take a turn or to run a step, keeps it, and gives it back.
+
+Rules of this file: a claim is a token that is never used twice (R1); what this worker can't run is never
+claimed (R7); a live lease is never taken; every write of a holder names its token, and 0 rows mean that the
+right is lost (R2). Times are the database's (R24).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
+
+from django_workflow.conf import settings
+from django_workflow.journal import clock, steps
+from django_workflow.journal.clock import Now
+from django_workflow.journal.database import alias, atomic, connection, retrying
+from django_workflow.journal.workflows import nearest_or_now, wake
+from django_workflow.models import Step, Workflow
+from django_workflow.states import BODY_KINDS, StepState, WorkflowState
+
+Known = Sequence[tuple[str, int]]
+
+
+class Turnable(NamedTuple):
+    """A workflow that this worker has claimed, as it was at the claim."""
+
+    id: UUID
+    definition: str
+    version: int
+    args: str
+    cluster: str
+    generation: int
+    wakes: int
+    interruptions: int
+    setbacks: int
+    created_at: datetime
+    started_at: datetime | None
+    taken_over: bool
+    claimed_at: datetime
+    token: str
+
+
+class Runnable(NamedTuple):
+    """A step that this worker has claimed to run by itself."""
+
+    id: int
+    workflow_id: UUID
+    number: int
+    kind: str
+    name: str
+    function: str
+    args: str
+    attempts: int
+    history: str
+    started_at: datetime | None
+    generation: int
+    cluster: str
+    interrupted: bool  # its last attempt began and never ended
+    claimed_at: datetime
+    token: str
+
+
+def lease() -> timedelta:
+    """How long a claim lasts."""
+    return timedelta(seconds=settings.LEASE_SECONDS)
+
+
+# ── claiming workflows ──────────────────────────────────────────────────────────────────────────────────────
+
+_TURNABLE = (
+    "id",
+    "definition",
+    "version",
+    "args",
+    "cluster",
+    "generation",
+    "wakes",
+    "interruptions",
+    "setbacks",
+    "created_at",
+    "started_at",
+)
+
+
+@retrying
+def claim_workflows(
+    token: str, cluster: str | None, known: Known, limit: int, *, taken_over: bool = False
+) -> list[Turnable]:
+    """Claim due workflows of a cluster, in the order of R7.
+
+    Args:
+        token: owns what is claimed.
+        cluster: whose workflows; None: of all.
+        known: the (definition, version) pairs that this process can run.
+        limit: at most so many.
+        taken_over: claim those whose lease has run out, counted as interrupted, instead of the free ones.
+
+    """
+    if not known:
+        return []
+    here = connection()
+    rows = (_claim_by_returning if here.vendor == "postgresql" else _claim_by_update)(
+        here, token, cluster, known, limit, taken_over
+    )
+    return [_turnable(here, row, token, taken_over) for row in rows]
+
+
+def _due_workflows(
+    here: BaseDatabaseWrapper,
+    cluster: str | None,
+    known: Known,
+    limit: int,
+    taken_over: bool,
+    columns: str,
+    *,
+    lock: bool = True,
+) -> tuple[str, list[Any]]:
+    table = here.ops.quote_name(Workflow._meta.db_table)
+    now = clock.sql_once(here)
+    pairs, parameters = _known_pairs(here, known)
+    skip_locked = "FOR UPDATE SKIP LOCKED" if lock and here.features.has_select_for_update_skip_locked else ""
+    query = (
+        f"SELECT {columns} FROM {table} "
+        f"WHERE due_at <= {now} AND state = 'in_progress' AND {_of_cluster('cluster', cluster)} "
+        f"AND lease_owner IS {'NOT NULL' if taken_over else 'NULL'} AND (definition, version) IN ({pairs}) "
+        # R7: what is overdue by more than a lease comes first, then priority, then age.
+        f"ORDER BY (due_at < {clock.sql_once(here, -lease())}) DESC, priority DESC, due_at, id "
+        f"LIMIT {int(limit)} {skip_locked}"
+    )
+    return query, [*_given(cluster), *parameters]
+
+
+def _of_cluster(column: str, cluster: str | None) -> str:
+    return "1 = 1" if cluster is None else f"{column} = %s"
+
+
+def _given(cluster: str | None) -> list[str]:
+    return [] if cluster is None else [cluster]
+
+
+def _known_pairs(here: BaseDatabaseWrapper, known: Known) -> tuple[str, list[Any]]:
+    pair = "(%s, %s)"
+    # SQLite knows row values in IN only as VALUES; MariaDB only as a list.
+    listed = ", ".join([pair] * len(known))
+    return (listed if here.vendor == "mysql" else f"VALUES {listed}"), [
+        part for pair in known for part in pair
+    ]
+
+
+def _claim_by_returning(
+    here: BaseDatabaseWrapper, token: str, cluster: str | None, known: Known, limit: int, taken_over: bool
+) -> list[tuple[Any, ...]]:
+    due, parameters = _due_workflows(
+        here,
+        cluster,
+        known,
+        limit,
+        taken_over,
+        f"id, (due_at < {clock.sql_once(here, -lease())}) AS overdue, priority, due_at AS was_due",
+    )
+    table = here.ops.quote_name(Workflow._meta.db_table)
+    returned = ", ".join(f"w.{column}" for column in _TURNABLE)
+    with here.cursor() as cursor:
+        cursor.execute(
+            f"WITH due AS MATERIALIZED ({due}) "
+            f"UPDATE {table} AS w SET lease_owner = %s, due_at = {clock.sql(here, lease())}, "
+            f"interruptions = interruptions + {int(taken_over)} FROM due WHERE w.id = due.id "
+            f"RETURNING {returned}, {clock.sql(here)}, due.overdue, due.priority, due.was_due",
+            [*parameters, token],
+        )
+        rows = cursor.fetchall()
+    # RETURNING promises no order.
+    rows.sort(key=lambda row: (not row[-3], -row[-2], row[-1], row[0]))
+    return [row[:-3] for row in rows]
+
+
+def _claim_by_update(
+    here: BaseDatabaseWrapper, token: str, cluster: str | None, known: Known, limit: int, taken_over: bool
+) -> list[tuple[Any, ...]]:
+    columns = f"{', '.join(_TURNABLE)}, {clock.sql(here)}"
+    due, parameters = _due_workflows(here, cluster, known, limit, taken_over, columns)
+    table = here.ops.quote_name(Workflow._meta.db_table)
+    # R7: both statements in one transaction; on SQLite it is the only writer from its BEGIN IMMEDIATE on.
+    with atomic(), here.cursor() as cursor:
+        cursor.execute(due, parameters)
+        rows = cursor.fetchall()
+        if rows:
+            ids = ", ".join(["%s"] * len(rows))
+            cursor.execute(
+                f"UPDATE {table} SET lease_owner = %s, due_at = {clock.sql(here, lease())}, "
+                f"interruptions = interruptions + {int(taken_over)} WHERE id IN ({ids})",
+                [token, *(row[0] for row in rows)],
+            )
+    return list(rows)
+
+
+def _turnable(here: BaseDatabaseWrapper, row: Sequence[Any], token: str, taken_over: bool) -> Turnable:
+    values = dict(zip((*_TURNABLE, "claimed_at"), row, strict=True))
+    values["id"] = Workflow._meta.pk.to_python(values["id"])
+    for column in ("created_at", "started_at", "claimed_at"):
+        values[column] = clock.to_python(values[column])
+    values["interruptions"] += taken_over and here.vendor != "postgresql"  # RETURNING has counted it
+    return Turnable(**values, taken_over=taken_over, token=token)
+
+
+# ── holding workflows ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def fence(claim: Turnable, **columns: Any) -> bool:
+    """The first write of a turn's commit: True iff the claim still holds; the lease is renewed (R2, R12)."""
+    columns = {"due_at": Now(lease()), **columns}
+    return bool(
+        Workflow.objects.using(alias())
+        .filter(
+            id=claim.id,
+            generation=claim.generation,
+            lease_owner=claim.token,
+            state=WorkflowState.IN_PROGRESS,
+        )
+        .update(**columns)
+    )
+
+
+def release_columns(claim: Turnable, nearest: datetime | None) -> dict[str, Any]:
+    """What `fence()` writes besides, when the turn ends and the workflow goes on later."""
+    return {"lease_owner": None, "due_at": nearest_or_now(claim.wakes, nearest), "setbacks": 0}
+
+
+@retrying
+def hand_back(claims: Iterable[Turnable]) -> int:
+    """Give claims back untouched: due at once, nothing counted (R3)."""
+    claims = list(claims)
+    if not claims:
+        return 0
+    return (
+        Workflow.objects.using(alias())
+        .filter(id__in=[claim.id for claim in claims], lease_owner=claims[0].token)
+        .update(lease_owner=None, due_at=Now())
+    )
+
+
+@retrying
+def set_back(claim: Turnable, delay: timedelta) -> bool:
+    """Give a claim back after an error that was nobody's fault: due after `delay`."""
+    return bool(
+        Workflow.objects.using(alias())
+        .filter(id=claim.id, lease_owner=claim.token)
+        .update(lease_owner=None, due_at=Now(delay), setbacks=F("setbacks") + 1)
+    )
+
+
+def extend(token: str) -> int:
+    """Renew every lease of a token. How many it still holds; 0: all lost (R6)."""
+    held = Workflow.objects.using(alias()).filter(lease_owner=token, state=WorkflowState.IN_PROGRESS)
+    rows = held.update(due_at=Now(lease()))
+    if not rows:
+        rows = (
+            Step.objects.using(alias())
+            .filter(lease_owner=token, state__in=steps.UNSETTLED)
+            .update(due_at=Now(lease()))
+        )
+    return rows
+
+
+# ── steps that run by themselves ────────────────────────────────────────────────────────────────────────────
+
+_RUNNABLE = (
+    "s.id",
+    "s.workflow_id",
+    "s.number",
+    "s.kind",
+    "s.name",
+    "s.function",
+    "s.args",
+    "s.attempts",
+    "s.history",
+    "s.started_at",
+    "w.generation",
+    "s.cluster",
+)
+CANDIDATES = 8
+
+
+@retrying
+def claim_step(token: str, cluster: str | None, known: Known) -> Runnable | None:
+    """Claim one due step of a cluster, in the order of R7; None when there is none.
+
+    One at a time: its body may take long, and others run the rest meanwhile (R3).
+    """
+    if not known:
+        return None
+    here = connection()
+    for row in _due_steps(here, cluster, known):
+        *columns, state, owner, claimed_at = row
+        # Compare-and-set on what was seen: of several workers that saw it, one gets it.
+        claimed = (
+            Step.objects.using(alias())
+            .filter(id=columns[0], state=state, lease_owner=owner, due_at__lte=Now())
+            .update(lease_owner=token, due_at=Now(lease()))
+        )
+        if claimed:
+            columns[1] = Workflow._meta.pk.to_python(columns[1])
+            columns[9] = clock.to_python(columns[9])
+            moment = clock.to_python(claimed_at)
+            assert moment is not None
+            return Runnable._make((*columns, state == StepState.RUNNING, moment, token))
+    return None
+
+
+def _due_steps(here: BaseDatabaseWrapper, cluster: str | None, known: Known) -> list[tuple[Any, ...]]:
+    step, workflow = (here.ops.quote_name(model._meta.db_table) for model in (Step, Workflow))
+    pairs, parameters = _known_pairs(here, known)
+    kinds = ", ".join(f"'{kind}'" for kind in sorted(BODY_KINDS))
+    with here.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {', '.join(_RUNNABLE)}, s.state, s.lease_owner, {clock.sql(here)} "
+            f"FROM {step} s JOIN {workflow} w ON w.id = s.workflow_id "
+            f"WHERE s.due_at <= {clock.sql_once(here)} AND s.kind IN ({kinds}) "
+            f"AND s.state IN ('pending', 'running') AND {_of_cluster('s.cluster', cluster)} "
+            f"AND w.state = 'in_progress' AND (w.definition, w.version) IN ({pairs}) "
+            f"ORDER BY (s.due_at < {clock.sql_once(here, -lease())}) DESC, w.priority DESC, s.due_at, s.id "
+            f"LIMIT {CANDIDATES}",
+            [*_given(cluster), *parameters],
+        )
+        return list(cursor.fetchall())
+
+
+@retrying
+def start_step(claim: Runnable, history: str) -> bool:
+    """Count an attempt, just before its body (R3). False: the claim is lost, begin nothing."""
+    return bool(
+        _claimed(claim).update(
+            state=StepState.RUNNING,
+            attempts=claim.attempts + 1,
+            history_text=history,
+            started_at=Now(),
+            due_at=Now(lease()),
+        )
+    )
+
+
+def settle_step(claim: Runnable, **columns: Any) -> bool:
+    """Write how a step ended and wake its workflow; in the caller's transaction, which it must give up on False.
+
+    Fenced by the workflow's row and by the step's own, in the order of the locks (R2, R20).
+    """
+    if not wake(claim.workflow_id, claim.generation):
+        return False
+    return bool(
+        _claimed(claim)
+        .filter(state=StepState.RUNNING)
+        .update(lease_owner=None, due_at=None, completed_at=Now(), **columns)
+    )
+
+
+@retrying
+def set_back_step(claim: Runnable, delay: timedelta, history: str) -> bool:
+    """Give a step back, due after `delay`."""
+    return bool(_claimed(claim).update(lease_owner=None, due_at=Now(delay), history_text=history))
+
+
+def _claimed(claim: Runnable) -> Any:
+    return Step.objects.using(alias()).filter(id=claim.id, lease_owner=claim.token, state__in=steps.UNSETTLED)
+
+
+def anything_due(cluster: str | None, known: Known) -> bool:
+    """True iff this process could claim something now."""
+    if not known:
+        return False
+    here = connection()
+    query, parameters = _due_workflows(here, cluster, known, 1, False, "1", lock=False)
+    with here.cursor() as cursor:
+        cursor.execute(query, parameters)
+        if cursor.fetchone():
+            return True
+    return bool(_due_steps(here, cluster, known))

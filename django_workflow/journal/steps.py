@@ -1,0 +1,156 @@
+"""The rows of the journal: read whole, written in few statements, one function per edge.
+
+Rules of this file: a settled row changes no more (its delivery aside). A turn's writes stand behind its fence
+in the same transaction, which makes workflow and number as good as a primary key: no other generation can
+have a row there meanwhile. A step's own claim writes in `claims`, by primary key and token (R1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Case, Value, When
+
+from django_workflow.handler.commands import Recorded
+from django_workflow.journal.clock import Now
+from django_workflow.journal.database import alias
+from django_workflow.models import Step, StepQuerySet
+from django_workflow.states import StepState
+
+COLUMNS = (
+    "id",
+    "number",
+    "kind",
+    "name",
+    "function",
+    "args_text",
+    "result_text",
+    "error_text",
+    "state",
+    "attempts",
+    "history_text",
+    "due_at",
+    "lease_owner",
+    "seq",
+    "delivered_at",
+    "started_at",
+    "completed_at",
+)
+UNSETTLED = (StepState.PENDING.value, StepState.RUNNING.value)
+
+
+def load(workflow_ids: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+    """The journals of these workflows, by number, in one query."""
+    journals: dict[UUID, list[Recorded]] = defaultdict(list)
+    rows = (
+        Step.objects.using(alias())
+        .filter(workflow_id__in=list(workflow_ids))
+        .order_by("workflow_id", "number")
+        .values_list("workflow_id", *COLUMNS)
+    )
+    for workflow_id, *columns in rows:
+        journals[workflow_id].append(Recorded(*columns))
+    return journals
+
+
+def insert(workflow_id: UUID, cluster: str, steps: Sequence[Recorded]) -> None:
+    """Write new steps, in one statement."""
+    Step.objects.using(alias()).bulk_create(
+        [
+            Step(
+                workflow_id=workflow_id,
+                cluster=cluster,
+                created_at=Now(),
+                **dict(zip(COLUMNS[1:], step[1:], strict=True)),
+            )
+            for step in steps
+        ]
+    )
+
+
+def update(workflow_id: UUID, step: Recorded) -> None:
+    """Write what a turn changed of a step that runs inside it, or of a sleep: steps without a lease (R4)."""
+    Step.objects.using(alias()).filter(workflow_id=workflow_id, number=step.number, lease_owner=None).update(
+        **{column: getattr(step, field) for column, field in _INLINE}
+    )
+
+
+_INLINE = (
+    ("result_text", "result"),
+    ("error_text", "error"),
+    ("state", "state"),
+    ("attempts", "attempts"),
+    ("history_text", "history"),
+    ("due_at", "due_at"),
+    ("seq", "seq"),
+    ("delivered_at", "delivered_at"),
+    ("started_at", "started_at"),
+    ("completed_at", "completed_at"),
+)
+
+
+def deliver(workflow_id: UUID, steps: Sequence[Recorded]) -> None:
+    """Write when settled steps were delivered, in one statement. Nothing else of them changes."""
+    _numbered(workflow_id, [step.number for step in steps]).update(
+        seq=Case(*(When(number=step.number, then=Value(step.seq)) for step in steps)),
+        delivered_at=Case(*(When(number=step.number, then=Value(step.delivered_at)) for step in steps)),
+    )
+
+
+def cancel(workflow_id: UUID, numbers: Sequence[int]) -> None:
+    """Settle losers as canceled, unless they have settled by themselves (R17)."""
+    _numbered(workflow_id, numbers).filter(state__in=UNSETTLED).update(**_CANCELED)
+
+
+def _numbered(workflow_id: UUID, numbers: Sequence[int]) -> StepQuerySet:
+    return Step.objects.using(alias()).filter(workflow_id=workflow_id, number__in=numbers)
+
+
+def cancel_all(workflow_id: UUID) -> None:
+    """Settle all that a workflow leaves behind at its end as canceled (R18)."""
+    Step.objects.using(alias()).filter(workflow_id=workflow_id, state__in=UNSETTLED).update(**_CANCELED)
+
+
+_CANCELED: dict[str, Any] = {
+    "state": StepState.CANCELED.value,
+    "completed_at": Now(),
+    "due_at": None,
+    "lease_owner": None,
+}
+
+
+def add_attempt(
+    history: str,
+    attempt: int,
+    started_at: datetime | None,
+    ended_at: datetime,
+    outcome: str,
+    error: str | None = None,
+) -> str:
+    """The history with one more attempt that ended as `completed`, `failed` or `interrupted`."""
+    entries = json.loads(history)
+    entries.append(
+        {
+            "attempt": attempt,
+            "started_at": started_at.isoformat() if started_at else None,
+            "ended_at": ended_at.isoformat(),
+            "outcome": outcome,
+            "error": json.loads(error) if error else None,
+        }
+    )
+    return json.dumps(entries, separators=(",", ":"))
+
+
+def interruptions(history: str) -> int:
+    """How many attempts of a history were interrupted since one last ended by itself."""
+    count = 0
+    for entry in reversed(json.loads(history)):
+        if entry["outcome"] != "interrupted":
+            break
+        count += 1
+    return count

@@ -1,0 +1,260 @@
+"""Runs the test suite on every database that answers: ``python -m tests.run_matrix [--jobs N] [pytest arguments]``.
+
+* SQLite always; PostgreSQL, MariaDB and Redis where a real login succeeds; what is not used is printed with the reason.
+* PostgreSQL and SQLite once more on Python 3.13 with Django 6.1, in ``.venv-3.13``, where that interpreter exists.
+* With ``CI=true`` a server that does not answer is a failure, not a gap.
+
+Two suites run side by side, each into a log of its own under ``.test-logs/``, printed whole when the suite ends.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.servers import MARIADB, POSTGRES, REDIS_URL
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+LOGS: Final = ROOT / ".test-logs"
+LATEST_PYTHON: Final = "3.13"
+LATEST_DJANGO: Final = "django>=6.1,<6.2"
+LATEST_VENV: Final = ROOT / f".venv-{LATEST_PYTHON}"
+LOGIN_SECONDS: Final = 3
+STILL_RUNNING_SECONDS: Final = 60
+# pytest's exit codes: the two that are no failure of a suite.
+PASSED, NOTHING_COLLECTED = 0, 5
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One run of the tests: an interpreter, a database, and the markers that it leaves out."""
+
+    name: str
+    python: Path
+    database: str
+    without: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def log(self) -> Path:
+        return LOGS / f"{self.name}.log"
+
+    def command(self, pytest_arguments: Sequence[str]) -> list[str]:
+        # A cache of its own: suites that run side by side would overwrite each other's --last-failed.
+        cache = f"cache_dir={ROOT / '.pytest_cache' / self.name}"
+        return [str(self.python), "-m", "pytest", "-o", cache, *pytest_arguments]
+
+    def environment(self) -> Mapping[str, str]:
+        asked = {name for name in os.environ.get("WITHOUT", "").split(",") if name}
+        return {**os.environ, "DATABASE": self.database, "WITHOUT": ",".join(sorted(asked | self.without))}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A suite that has ended, with pytest's exit code and the seconds that it took."""
+
+    suite: Suite
+    exit_code: int
+    seconds: float
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.run_matrix", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="suites side by side")
+    options, pytest_arguments = parser.parse_known_args(arguments)
+    in_ci = os.environ.get("CI") == "true"
+
+    silent = _silent_servers()
+    if silent and in_ci:
+        print(f"CI needs every server, and no answer came from: {', '.join(silent)}.")
+        return 1
+    suites = [*_suites_here(silent), *_suites_on_latest(silent)]
+    ended = _run(suites, pytest_arguments, jobs=options.jobs)
+    return _summary(ended)
+
+
+# ── which servers answer ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _silent_servers() -> list[str]:
+    print("sqlite: used")
+    return [name for name, login in SERVERS.items() if not _answers(name, login)]
+
+
+def _answers(name: str, login: Callable[[], None]) -> bool:
+    try:
+        login()
+    except Exception as error:  # noqa: BLE001 - whatever it is, this server can't be used; it is printed
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"{name}: NOT used, {reason[0]}")
+        return False
+    print(f"{name}: used")
+    return True
+
+
+def _login_postgres() -> None:
+    import psycopg
+
+    psycopg.connect(
+        host=POSTGRES.host,
+        port=POSTGRES.port,
+        user=POSTGRES.user,
+        password=POSTGRES.password,
+        dbname="postgres",
+        connect_timeout=LOGIN_SECONDS,
+    ).close()
+
+
+def _login_mariadb() -> None:
+    import pymysql
+
+    pymysql.connect(
+        host=MARIADB.host,
+        port=MARIADB.port,
+        user=MARIADB.user,
+        password=MARIADB.password,
+        connect_timeout=LOGIN_SECONDS,
+    ).close()
+
+
+def _login_redis() -> None:
+    import redis
+
+    with redis.Redis.from_url(REDIS_URL, socket_connect_timeout=LOGIN_SECONDS) as client:
+        client.ping()
+
+
+SERVERS: Final = {"postgres": _login_postgres, "mariadb": _login_mariadb, "redis": _login_redis}
+
+
+# ── which suites there are ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _suites_here(silent: Sequence[str]) -> Iterator[Suite]:
+    python = Path(sys.executable)
+    no_redis = {"redis"} & set(silent)
+    yield Suite("sqlite", python, "sqlite", frozenset(no_redis))
+    if "postgres" not in silent:
+        yield Suite("postgres", python, "postgres", frozenset(no_redis))
+    if "mariadb" not in silent:
+        # A real cluster is slow, and its processes do the same on every server: once with SQLite's one writer and
+        # once with PostgreSQL's many is enough.
+        yield Suite("mariadb", python, "mariadb", frozenset({"cluster", *no_redis}))
+
+
+def _suites_on_latest(silent: Sequence[str]) -> Iterator[Suite]:
+    found = _latest_python()
+    if found is None:
+        print(f"python {LATEST_PYTHON}: NOT used, no such interpreter on PATH or in ~/.pyenv/versions")
+        return
+    print(f"python {LATEST_PYTHON}: used, {found}")
+    python = _latest_venv(found)
+    no_redis = {"redis"} & set(silent)
+    yield Suite(f"sqlite-python{LATEST_PYTHON}", python, "sqlite", frozenset({"cluster", *no_redis}))
+    if "postgres" not in silent:
+        yield Suite(f"postgres-python{LATEST_PYTHON}", python, "postgres", frozenset(no_redis))
+
+
+def _latest_python() -> Path | None:
+    on_path = shutil.which(f"python{LATEST_PYTHON}")
+    installed = sorted(Path.home().glob(f".pyenv/versions/{LATEST_PYTHON}*/bin/python"))
+    for candidate in [*([Path(on_path)] if on_path else []), *installed]:
+        # pyenv puts a python3.13 on PATH that does no more than say it is not switched on.
+        if subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
+
+
+def _latest_venv(interpreter: Path) -> Path:
+    """Makes the environment, or brings it up to date when pyproject.toml is newer; returns its interpreter."""
+    python = LATEST_VENV / "bin" / "python"
+    stamp = LATEST_VENV / ".installed"
+    if stamp.exists() and stamp.stat().st_mtime >= (ROOT / "pyproject.toml").stat().st_mtime:
+        return python
+    print(f"Installing the package and {LATEST_DJANGO} into {LATEST_VENV.name} …", flush=True)
+    subprocess.run([interpreter, "-m", "venv", LATEST_VENV], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*install, "--editable", f"{ROOT}[test,example,postgres,mysql,redis]", LATEST_DJANGO], check=True
+    )
+    stamp.touch()
+    return python
+
+
+# ── running them ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _run(suites: Sequence[Suite], pytest_arguments: Sequence[str], jobs: int) -> list[Ended]:
+    LOGS.mkdir(exist_ok=True)
+    if jobs == 1 or len(suites) == 1:
+        return [_run_in_the_open(suite, pytest_arguments) for suite in suites]
+    ended: list[Ended] = []
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        waiting = {pool.submit(_run_into_log, suite, pytest_arguments) for suite in suites}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=STILL_RUNNING_SECONDS, return_when=FIRST_COMPLETED)
+                ended.extend(_report(future) for future in done)
+                if not done:
+                    print("… still running", flush=True)
+        except KeyboardInterrupt:
+            # The suites under way got the same Ctrl-C and are dropping their databases: let them, begin no other.
+            pool.shutdown(cancel_futures=True)
+            raise
+    return ended
+
+
+def _run_in_the_open(suite: Suite, pytest_arguments: Sequence[str]) -> Ended:
+    print(f"\n━━ {suite.name}", flush=True)
+    started = time.monotonic()
+    code = subprocess.run(
+        suite.command(pytest_arguments), env=suite.environment(), cwd=ROOT, check=False
+    ).returncode
+    return Ended(suite, code, time.monotonic() - started)
+
+
+def _run_into_log(suite: Suite, pytest_arguments: Sequence[str]) -> Ended:
+    print(f"{suite.name}: running, output in {suite.log.relative_to(ROOT)}", flush=True)
+    started = time.monotonic()
+    with suite.log.open("w") as log:
+        code = subprocess.run(
+            suite.command(pytest_arguments),
+            env=suite.environment(),
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+    return Ended(suite, code, time.monotonic() - started)
+
+
+def _report(future: Future[Ended]) -> Ended:
+    ended = future.result()
+    print(f"\n━━ {ended.suite.name}\n{ended.suite.log.read_text(errors='replace')}", flush=True)
+    return ended
+
+
+def _summary(ended: Sequence[Ended]) -> int:
+    print("\n━━ summary")
+    for each in ended:
+        word = {PASSED: "passed", NOTHING_COLLECTED: "no tests"}.get(each.exit_code, "FAILED")
+        print(f"{word:<8} {each.suite.name:<22} {each.seconds:6.0f} s")
+    codes = {each.exit_code for each in ended}
+    return 0 if PASSED in codes and codes <= {PASSED, NOTHING_COLLECTED} else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except subprocess.CalledProcessError as failed:
+        sys.exit(f"{LATEST_VENV.name} could not be set up: {failed}")
