@@ -431,19 +431,25 @@ class NotDeterministic(_MadeOfData, BaseException):
 
     def __init__(self, what: str, hint: str) -> None:
         self.what, self.hint = what, hint
-        super().__init__(f"{what} is not possible in a handler, since a replay could not repeat it; {hint}")
+        super().__init__(f"not deterministic: {what}; {hint}")
 
 
 class WorkflowStuck(_MadeOfData, BaseException):
-    """The handler waits for something that no step, timer or event can ever bring; `waiting` describes each wait."""
+    """The handler waits for something that no step, timer or event can ever bring.
+
+    `waiting` says in one sentence why, or describes each wait.
+    """
 
     def __init__(self, waiting: str | Sequence[str] = ()) -> None:
         self.waiting = (waiting,) if isinstance(waiting, str) else tuple(waiting)
-        where = f": {'; '.join(self.waiting)}" if self.waiting else ""
-        super().__init__(
-            f"the handler waits for what can never come{where}. Await steps, sleeps and events of the step context, not"
-            " futures, queues or locks that nothing else in the handler sets"
-        )
+        why = waiting
+        if not isinstance(why, str):
+            where = f" ({'; '.join(self.waiting)})" if self.waiting else ""
+            why = (
+                f"it waits for what can never come{where}; await steps, sleeps and events of the step context, not"
+                " futures, queues or locks that nothing else in the handler sets"
+            )
+        super().__init__(f"the handler is stuck: {why}")
 
 
 # From an exception to the journal
@@ -589,7 +595,7 @@ def _may_be_mixed(found: object) -> bool:
     if not issubclass(meta, type):
         return False
     # `copy` and `traceback` ask the class for its names: one that may answer with an error is no base for ours.
-    if meta.__getattribute__ is not type.__getattribute__:  # type: ignore[comparison-overlap]
+    if meta.__getattribute__ is not type.__getattribute__:
         return False
     ancestry = _ancestry(cast("type", found))
     return Exception in ancestry and not any(banned in ancestry for banned in _NEVER_MIXED)

@@ -578,6 +578,7 @@ class _Form:
 
     def _compare(self, checked: Any, text: str) -> None:
         why: Exception | None = None
+        back: Any = None
         try:
             back = self.value(text)
             same = _same(checked, back)
@@ -589,15 +590,23 @@ class _Form:
             remedy = "clean it, text.encode('utf-8', 'replace').decode(), or store it as bytes"
             raise _Refused("holds half a character (a lone surrogate) where its type cannot keep one", remedy)
         if why is not None:
-            raise _Refused(f"could not be read back: {_said(why)}", _ASYMMETRIC) from why
+            raise _unreadable(why, text) from why
         shown, other = _short(checked), _short(back)
         as_what = f" as {other}, not as {shown}" if shown != other else ", but changed"
         raise _Refused(f"would be read back{as_what}", _ASYMMETRIC)
 
 
+def _unreadable(why: Exception, text: str) -> _Refused:
+    if not isinstance(why, ValidationError):
+        return _Refused(f"could not be read back: {_said(why)}", _ASYMMETRIC)
+    fault = _faults(why, _loads(text))[0]
+    reason = f"could not be read back: {fault.reason}" if fault.storable else fault.reason
+    refused = _Refused(reason, fault.remedy or _ASYMMETRIC)
+    refused.passed(fault.path, text)
+    return refused
+
+
 def _said(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return _shorten(_faults(error, None)[0].reason, 300)
     return _shorten(f"{type(error).__name__}: {' '.join(str(error).split())}", 300)
 
 
@@ -694,6 +703,12 @@ class _Codec:
             if type(plain) is self._exact:
                 return plain
         return (self._disguised if _has_lone_surrogate(text) else self._form).value(text)
+
+    def value_of(self, stored: Any) -> Any:
+        """Return the value of JSON that was loaded already; the caller gives `stored` away."""
+        if self._form is None or type(stored) is self._exact:
+            return stored
+        return self.value(_dumps(stored))
 
 
 def _may_hold_surrogates(value: Any) -> bool:
@@ -793,7 +808,7 @@ def _fault(details: ErrorDetails, value: Any) -> _Fault:
     if details["type"] == "not_storable":
         return _Fault(path + context["path"], context["reason"], context["remedy"], storable=False)
     if details["type"] == "finite_number":
-        name = "NaN" if given != given else "infinite"  # true of NaN alone, of Decimal's too
+        name = "NaN" if "nan" in str(given).lower() else "infinite"
         return _Fault(
             path, f"is {name}, for which JSON has no number", "store None or a string in its place", False
         )
@@ -878,7 +893,7 @@ class _Parameter:
     def value(self, stored: Any, problems: list[str], label: str) -> Any:
         """Return the value of a JSON value that was read; what is wrong with it is added to `problems`."""
         try:
-            return self.codec.value(_dumps(stored))
+            return self.codec.value_of(stored)
         except ValidationError as error:
             problems += [f"{label}{path}: {reason}" for path, reason, *_ in _faults(error, stored)]
         except Exception as error:  # noqa: BLE001  validators are foreign code

@@ -41,7 +41,7 @@ def run(claim: Runnable, held: Held) -> int:
 
 
 def _run(claim: Runnable, held: Held) -> int:
-    clock = TurnClock(claim.claimed_at)
+    clock = claim.clock
     history = claim.history
     if claim.interrupted:
         history = steps.add_attempt(history, claim.attempts, claim.started_at, clock.now(), "interrupted")

@@ -58,6 +58,7 @@ class Drain:
         self._known = registry.known()
         self._next_takeover = 0.0
         self._setbacks = 0
+        self._batch = settings.CLAIM_LIMIT
 
     def run(self) -> int:
         """Until nothing is due, time is up, or it is told to stop."""
@@ -95,7 +96,7 @@ class Drain:
         return turns
 
     def _take_turns(self) -> int:
-        turns = self._claim_and_take(limit=settings.CLAIM_LIMIT, taken_over=False)
+        turns = self._claim_and_take(limit=self._batch, taken_over=False)
         if not turns and monotonic() < self._next_takeover:
             # Nothing else is due: look for what was left behind before saying that nothing is.
             return self._claim_and_take(limit=1, taken_over=True)
@@ -112,6 +113,8 @@ class Drain:
             journals = steps.load(ran) if ran else {}
             rest = list(batch)
             total = 0
+            # Workflows that run actions hand their batch back: claim fewer of them, and more again by and by.
+            self._batch = min(2 * self._batch, settings.CLAIM_LIMIT)
             while rest:
                 claim = rest.pop(0)
                 if self._is_over() and total:
@@ -122,6 +125,7 @@ class Drain:
 
     def _hand_back(self, rest: list[claims.Turnable]) -> None:
         if rest:
+            self._batch = max(1, self._batch // 4)
             claims.hand_back(rest)
             rest.clear()
             wakes.ask(self._cluster or "")

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, transaction
 
 from django_workflow.conf import settings
 from django_workflow.engine.attempts import TurnAborted
@@ -88,12 +88,12 @@ class TurnTransaction:
                 self._write_and_commit(write)
                 return
             except DatabaseError as error:
-                self._recover(error)
+                rolled_back = self._recover(error)
                 if not passes(error):
                     if had_bodies and self._at_commit:
                         raise CommitRefused(f"the database refused the commit: {error!r}") from error
                     raise
-                if had_bodies or not _is_known_rollback(error) or attempt == RETRIES or not may_repeat():
+                if had_bodies or not rolled_back or attempt == RETRIES or not may_repeat():
                     raise TurnAborted(f"the commit met {error!r}") from error
             except TurnAborted:
                 if had_bodies or attempt == RETRIES or not may_repeat():
@@ -121,15 +121,12 @@ class TurnTransaction:
             (savepoints, hook, True) for savepoints, hook, _ in hooks[self._hooks_before :]
         ]
 
-    def _recover(self, error: BaseException) -> None:
+    def _recover(self, error: BaseException) -> bool:
+        """Be ready for another try. True when the database has surely rolled back: it said so, and is there."""
         self.roll_back(error)
         self._has_bodies = False
         here = connection()
-        if not here.in_atomic_block:
-            here.close_if_unusable_or_obsolete()
-
-
-def _is_known_rollback(error: BaseException) -> bool:
-    """True when the database has surely rolled back: it said so, rather than gone away."""
-    here = connections[alias()]
-    return here.in_atomic_block or here.is_usable()
+        if here.in_atomic_block:
+            return True
+        here.close_if_unusable_or_obsolete()
+        return here.connection is not None

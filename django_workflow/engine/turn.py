@@ -47,7 +47,7 @@ from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.replay import Replay, recorded_answer
 from django_workflow.journal import claims, steps
 from django_workflow.journal.claims import Turnable
-from django_workflow.journal.clock import Now, TurnClock, monotonic
+from django_workflow.journal.clock import Now, monotonic
 from django_workflow.payloads import encode, encode_error
 from django_workflow.states import StepKind, StepState, WorkflowState, move_workflow
 
@@ -84,14 +84,14 @@ class Turn:
         self._held = held
         self._hand_back_rest = hand_back_rest
         self._one_by_one = one_by_one
-        self._clock = TurnClock(claim.claimed_at)
+        self._clock = claim.clock
         self._draft = Draft(claim.id, claim.cluster, journal)
         self._replay = Replay(self._definition, claim.args, journal, _world(claim))
         self._transaction = TurnTransaction()
         self._uncommitted_result = False  # an action's body has returned and its result is not committed yet
         self._handled_cancels: set[int] = set()
         self._bodies = 0
-        self._started = claim.started_at is not None
+        self.started_at = claim.started_at  # as committed
 
     def take(self) -> int:
         """Take the turn. Returns how many bodies were run. Raises `LeaseLost`, `TurnAborted`, `CommitRefused`."""
@@ -328,7 +328,7 @@ class Turn:
 
     def _commit(self, *, cancel_rest: bool = False, **columns: Any) -> None:
         """Write everything so far, fenced, and go on (or end, with the columns that end it)."""
-        if not self._started:
+        if self.started_at is None:
             columns["started_at"] = self._replay.world.began_at
         if self._draft.settled_something:
             columns["interruptions"] = 0  # R15: it gets on
@@ -347,7 +347,7 @@ class Turn:
         self._transaction.commit(write, self._held.trusted)
         self._held.renewed(asked_at)
         self._draft.written()
-        self._started = True
+        self.started_at = self._replay.world.began_at
         self._replay.custom = None
         self._uncommitted_result = False
         for author_logger, record in self._replay.take_logs():
@@ -389,7 +389,7 @@ def _definition(claim: Turnable) -> WorkflowDefinition[Any, Any]:
 def _world(claim: Turnable, *, began_at: datetime | None = None, committed: bool | None = None) -> World:
     return World(
         workflow_id=claim.id,
-        began_at=began_at or claim.started_at or claim.claimed_at,
+        began_at=began_at or claim.started_at or claim.clock.now(),
         committed=claim.started_at is not None if committed is None else committed,
         dice=Dice(claim.id),
         limits=limits(),
@@ -436,11 +436,13 @@ def take(claim: Turnable, journal: Sequence[Recorded], held: Held, hand_back_res
 def _take(
     claim: Turnable, journal: Sequence[Recorded], held: Held, hand_back_rest: Callable[[], None]
 ) -> int:
+    turn = Turn(claim, journal, held, hand_back_rest)
     try:
-        return Turn(claim, journal, held, hand_back_rest).take()
+        return turn.take()
     except CommitRefused as refused:
         logger.info("workflow %s: %s; once more, with a transaction for each body", claim.id, refused)
         fresh = steps.load([claim.id]).get(claim.id, [])
+        claim = claim._replace(started_at=turn.started_at)
         return Turn(claim, fresh, held, hand_back_rest, one_by_one=True).take()
 
 

@@ -15,7 +15,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django_workflow.exceptions import DeterminismViolation, InternalError, LimitReached, WorkflowStuck
+from django_workflow.exceptions import (
+    DeterminismViolation,
+    InternalError,
+    LimitReached,
+    UsageError,
+    WorkflowStuck,
+)
 from django_workflow.handler import audit
 from django_workflow.handler.commands import (
     Answer,
@@ -76,8 +82,11 @@ class Replay(Timers):
 
     def start(self) -> Outcome:
         """Run the handler up to the frontier: every recorded answer delivered, in its order."""
-        positional, named = self._definition.signature.decode_arguments(self._args)
-        coroutine = self._definition.handler(StepContext(self), *positional, **named)
+        try:
+            positional, named = self._definition.signature.decode_arguments(self._args)
+            coroutine = self._definition.handler(StepContext(self), *positional, **named)
+        except UsageError as error:  # the handler no longer takes what it was started with
+            coroutine = _raise(error)
         # An empty context: what the worker has set for itself is none of the handler's business.
         self._main = self._loop.create_task(coroutine, context=contextvars.Context())
         self._poll()
@@ -257,6 +266,10 @@ class Replay(Timers):
         missing = sorted(number for number in self._recorded if number > len(self.commands))
         if missing and self._violation is None:
             self.violate(DeterminismViolation(missing[0], describe(self._recorded[missing[0]]), None))
+
+
+async def _raise(error: Exception) -> Any:
+    raise error
 
 
 def recorded_answer(step: Recorded) -> Answer:

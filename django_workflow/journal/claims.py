@@ -17,7 +17,7 @@ from django.db.models import F
 
 from django_workflow.conf import settings
 from django_workflow.journal import clock, steps
-from django_workflow.journal.clock import Now
+from django_workflow.journal.clock import Now, TurnClock
 from django_workflow.journal.database import alias, atomic, connection, retrying
 from django_workflow.journal.workflows import nearest_or_now, wake
 from django_workflow.models import Step, Workflow
@@ -41,7 +41,7 @@ class Turnable(NamedTuple):
     created_at: datetime
     started_at: datetime | None
     taken_over: bool
-    claimed_at: datetime
+    clock: TurnClock
     token: str
 
 
@@ -61,7 +61,7 @@ class Runnable(NamedTuple):
     generation: int
     cluster: str
     interrupted: bool  # its last attempt began and never ended
-    claimed_at: datetime
+    clock: TurnClock
     token: str
 
 
@@ -200,12 +200,13 @@ def _claim_by_update(
 
 
 def _turnable(here: BaseDatabaseWrapper, row: Sequence[Any], token: str, taken_over: bool) -> Turnable:
-    values = dict(zip((*_TURNABLE, "claimed_at"), row, strict=True))
+    *columns, claimed_at = row
+    values = dict(zip(_TURNABLE, columns, strict=True))
     values["id"] = Workflow._meta.pk.to_python(values["id"])
-    for column in ("created_at", "started_at", "claimed_at"):
+    for column in ("created_at", "started_at"):
         values[column] = clock.to_python(values[column])
     values["interruptions"] += taken_over and here.vendor != "postgresql"  # RETURNING has counted it
-    return Turnable(**values, taken_over=taken_over, token=token)
+    return Turnable(**values, taken_over=taken_over, clock=TurnClock(claimed_at), token=token)
 
 
 # ── holding workflows ───────────────────────────────────────────────────────────────────────────────────────
@@ -306,9 +307,8 @@ def claim_step(token: str, cluster: str | None, known: Known) -> Runnable | None
         if claimed:
             columns[1] = Workflow._meta.pk.to_python(columns[1])
             columns[9] = clock.to_python(columns[9])
-            moment = clock.to_python(claimed_at)
-            assert moment is not None
-            return Runnable._make((*columns, state == StepState.RUNNING, moment, token))
+            interrupted = state == StepState.RUNNING
+            return Runnable._make((*columns, interrupted, TurnClock(claimed_at), token))
     return None
 
 

@@ -62,7 +62,10 @@ def runs() -> bool:
 
 
 def sql(connection: BaseDatabaseWrapper, offset: timedelta = ZERO) -> str:
-    """SQL for the durable clock's time plus `offset`, in the form in which the backend stores a datetime."""
+    """SQL for the durable clock's time plus `offset`, in the form in which the backend stores a datetime.
+
+    For `cursor.execute()` with parameters, if only an empty list: a percent sign in it is doubled.
+    """
     fixed = _source.fixed()
     if fixed is not None:
         return _literal(connection, fixed + offset)
@@ -92,7 +95,7 @@ def _running(connection: BaseDatabaseWrapper, offset: timedelta) -> str:
             return f"(UTC_TIMESTAMP(6) + INTERVAL {micros} MICROSECOND)" if micros else "UTC_TIMESTAMP(6)"
         case "sqlite":
             # SQLite knows milliseconds only; what it leaves out makes a timer late by less than one, never early.
-            return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '{offset.total_seconds():+f} seconds')"
+            return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '{offset.total_seconds():+f} seconds')"
         case other:
             raise NotImplementedError(f"django_workflow doesn't know the clock of the database {other!r}")
 
@@ -129,7 +132,7 @@ def read(connection: BaseDatabaseWrapper) -> datetime:
     if fixed is not None:
         return fixed
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {sql(connection)}")
+        cursor.execute(f"SELECT {sql(connection)}", [])
         row = cursor.fetchone()
     moment = to_python(row[0])
     assert moment is not None
@@ -153,12 +156,15 @@ def to_db(connection: BaseDatabaseWrapper, moment: datetime) -> Any:
 class TurnClock:
     """The durable clock within one turn: its time at the claim, carried on by the monotonic clock.
 
-    It says when answers were delivered; whether something is due in the tables is decided in SQL.
+    Made when the claim's answer has come, so it is behind the database's by that way, and never ahead. It says
+    when answers were delivered; whether a row is due is decided in SQL.
     """
 
-    def __init__(self, claimed_at: datetime) -> None:
-        self._claimed_at = claimed_at
+    def __init__(self, claimed_at: datetime | str) -> None:
         self._since = monotonic()
+        moment = to_python(claimed_at)
+        assert moment is not None
+        self._claimed_at = moment
 
     def now(self) -> datetime:
         """The time now (aware, UTC)."""

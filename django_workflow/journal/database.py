@@ -55,7 +55,9 @@ def connection() -> BaseDatabaseWrapper:
 
 def passes(error: BaseException | None) -> bool:
     """True for an error of the database that is nobody's fault and goes away: a deadlock, a lock, a lost connection."""
-    while error is not None:
+    seen: set[int] = set()  # an exception may be its own cause
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, InterfaceError):
             return True
         if isinstance(error, DatabaseError):

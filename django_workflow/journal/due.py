@@ -68,7 +68,8 @@ def oldest_due_age() -> timedelta | None:
     workflow, step = _table(connection, Workflow), _table(connection, Step)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {clock.sql(connection)}, {first.format(workflow, '')}, {first.format(step, _CLAIMABLE)}"
+            f"SELECT {clock.sql(connection)}, {first.format(workflow, '')}, {first.format(step, _CLAIMABLE)}",
+            [],
         )
         now, *dues = (clock.to_python(value) for value in cursor.fetchone())
     assert now is not None

@@ -27,6 +27,8 @@ from django_workflow.testing.faults import CommitFault
 
 P = ParamSpec("P")
 
+IDLE_ROUNDS = 50  # in which run() jumped to the next due time and no step settled
+
 
 class TestClock:
     """A durable clock that a test moves. It runs with the database's until it is frozen."""
@@ -97,13 +99,19 @@ class Harness:
         Returns its status: `InProgress` when nothing but outside input can wake it.
         """
         started = definition.start(*args, **kwargs)
-        while True:
+        idle = 0
+        before = -1
+        while idle < IDLE_ROUNDS:
             self.drain()
             status = workflow.status(started)
             due_at = self._next_due(started.id)
             if not isinstance(status, InProgress) or due_at is None:
                 return status
+            settled = workflow.steps(started).settled().count()
+            idle = idle + 1 if settled == before else 0
+            before = settled
             self._move(due_at - self.now())
+        raise AssertionError(f"{started} doesn't get on: {status}; the log says why")
 
     # ── the durable clock ───────────────────────────────────────────────────────────────────────────────────
 

@@ -39,4 +39,4 @@ def embedding(text: str) -> list[float]:
 
 def similarity(one: Sequence[float], other: Sequence[float]) -> float:
     """Return the cosine of two embeddings: 1 for the same words, 0 for no word in common."""
-    return sum(map(operator.mul, one, other))
+    return float(sum(map(operator.mul, one, other)))

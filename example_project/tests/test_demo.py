@@ -159,9 +159,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_the_demo_ends_all_documents_and_leaves_no_process(environment: dict[str, str]) -> None:
-    first = subprocess.run(
-        [*DEMO, "--once"], env=environment, cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    first = run_once(environment)
     assert first.returncode == 0, first.stdout + first.stderr
     assert re.search(r"failed +samples/empty\.txt: UnreadableDocument: empty file", first.stdout)
     assert re.search(r"failed +samples/broken\.pdf: UnreadableDocument: broken PDF: .", first.stdout)
@@ -171,9 +169,7 @@ def test_the_demo_ends_all_documents_and_leaves_no_process(environment: dict[str
     assert re.search(r"completed +samples/durable\.pdf: .*workflow", first.stdout)
     assert all(gone(group) for group in groups_in(first.stdout))
 
-    second = subprocess.run(
-        [*DEMO, "--once"], env=environment, cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    second = run_once(environment)
     assert second.returncode == 0, second.stdout + second.stderr
     assert re.search(r"Added 0 documents; \d\d were there already", second.stdout)
 
@@ -223,6 +219,19 @@ def test_a_killed_demo_leaves_no_process(environment: dict[str, str]) -> None:
     for end in ends:
         assert select.select([end], [], [], 60)[0], "a process lives on after a minute"
         os.close(end)
+
+
+def run_once(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the demo until all documents have ended; after 50 seconds, kill it."""
+    return subprocess.run(
+        [*DEMO, "--once"],
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
 
 
 def read_until(terminal: int, wanted: str | None) -> str:

@@ -124,6 +124,7 @@ def test_a_document_is_saved_once_wherever_the_worker_dies(
         document.refresh_from_db()
         assert document.revision == 1
         assert document.published_at is not None
+        assert document.workflow_id is not None
         workflow_harness.assert_replays(document.workflow_id)
         if not crashed:  # there are fewer commits than that: all have been tried
             break

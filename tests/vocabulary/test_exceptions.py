@@ -96,7 +96,7 @@ class PrintsByExiting(Exception):
 
 
 class PrintsAnything(Exception):
-    def __str__(self) -> Any:  # type: ignore[override]
+    def __str__(self) -> Any:
         return 42
 
 
@@ -244,7 +244,7 @@ def assert_behaves(exc: StepFailed, error: ErrorInfo) -> None:
     assert str(exc).startswith("step 2 (charge_card) ")
     assert error.message in str(exc)
     assert error.message in repr(exc)
-    assert exc
+    assert bool(exc) is True
     assert exc == exc
     assert exc in {exc}
     assert not hasattr(exc, "an_attribute_that_nobody_set")
@@ -496,9 +496,9 @@ def test_nothing_that_an_exception_does_makes_describing_fail() -> None:
         def __str__(self) -> str:
             return Subtext("tricky")
 
-    deep: BaseException = ValueError("innermost")
+    deep: Exception = ValueError("innermost")
     for _ in range(3_000):
-        deep = ExceptionGroup("group", [deep])  # type: ignore[list-item]
+        deep = ExceptionGroup("group", [deep])
     chain = ValueError("first")
     for _ in range(3_000):
         later = ValueError("later")
@@ -625,8 +625,11 @@ def test_texts() -> None:
     )
     assert "the handler ended without asking for it" in str(DeterminismViolation(3, "x", None))
     assert "the journal has nothing, but" in str(DeterminismViolation(3, None, "x"))
-    assert "can never come: a; b." in str(WorkflowStuck(["a", "b"]))
-    assert "can never come: a." in str(WorkflowStuck("a"))
+    assert "what can never come (a; b); await steps" in str(WorkflowStuck(["a", "b"]))
+    assert str(WorkflowStuck("it never rests")) == "the handler is stuck: it never rests"
+    assert str(NotDeterministic("a socket was opened", "move this into a step")) == (
+        "not deterministic: a socket was opened; move this into a step"
+    )
     assert "shop.CardDeclined: no" in str(EventFailed("approved", ErrorInfo("shop.CardDeclined", "no", "")))
     assert str(EventFailed("approved", ErrorInfo(dotted_path(EventFailed), "no", ""))).endswith(
         "an error: no"

@@ -1,0 +1,1 @@
+"""What can be seen from outside, sentence by sentence, through the public API alone."""

@@ -1,0 +1,151 @@
+"""A `manage.py qcluster` of its own for a test: started for real, watched, killed, and always cleaned up."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from django_workflow.journal import processes
+from django_workflow.models import Process
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 20.0  # seconds after which a test gives up
+
+
+def eventually(condition: Callable[[], Any], what: str, within: float = DEADLINE) -> Any:
+    """Wait until `condition()` is true and return its value; fail with `what` was waited for."""
+    gives_up_at = monotonic() + within
+    while True:
+        value = condition()
+        if value:
+            return value
+        if monotonic() >= gives_up_at:
+            raise AssertionError(f"not within {within:.0f} s: {what}")
+        Event().wait(0.02)
+
+
+class QCluster:
+    """One cluster on the test's database: main process, sentinel, workers, pusher, monitor, one process group."""
+
+    def __init__(self, log: Path, *, queue: str = "tests", alt: str = "", broker: str = "orm", **workflow: Any) -> None:
+        """Prepare it.
+
+        Args:
+            log: where its output goes.
+            queue: the name of the default cluster.
+            alt: the name of the alternative cluster that it is, if it is one.
+            broker: `orm` or `redis`.
+            workflow: keys of the setting `DJANGO_WORKFLOW`.
+        """
+        self.name = alt or queue
+        self.log = log
+        self.environment: Mapping[str, str] = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.cluster.settings",
+            "DATABASE": settings.DATABASE,
+            "DATABASE_NAME": str(connection.settings_dict["NAME"]),
+            "BROKER": broker,
+            "QUEUE_NAME": queue,
+            "DJANGO_WORKFLOW": json.dumps(workflow),
+            **({"Q_CLUSTER_NAME": alt} if alt else {}),
+        }
+        self._main: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until its workers are ready."""
+        with self.log.open("ab") as log:
+            self._main = subprocess.Popen(
+                [sys.executable, "-m", "django", "qcluster"],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        eventually(lambda: len(self.workers()) == settings.Q_CLUSTER["workers"], f"workers of {self.name}")
+
+    @property
+    def main(self) -> int:
+        """The pid of its main process."""
+        assert self._main is not None
+        return self._main.pid
+
+    @property
+    def sentinel(self) -> int:
+        """The pid of its sentinel: the child of the main process."""
+        (pid,) = _children(self.main)
+        return pid
+
+    @property
+    def pusher(self) -> int:
+        """The pid of the process that takes messages from the broker."""
+        found = re.findall(r"pushing tasks at (\d+)", self.log.read_text(errors="replace"))
+        return int(found[-1])
+
+    def workers(self) -> list[int]:
+        """The pids of its live workers that have registered themselves."""
+        rows = [row for row in Process.objects.filter(cluster=self.name) if not processes.is_dead(row)]
+        return sorted(row.pid for row in rows if _group(row.pid) == self.main)
+
+    def terminate(self) -> None:
+        """Ask it to stop, as a service manager does, and wait until it has."""
+        os.kill(self.main, signal.SIGTERM)
+        eventually(lambda: not self.is_running(), f"the end of {self.name}")
+
+    def kill(self) -> None:
+        """Kill all of its processes at once, as a power failure does. Twice does no harm."""
+        if self._main is not None:
+            try:
+                os.killpg(self._main.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self._main.wait()
+            self._main = None
+
+    def is_running(self) -> bool:
+        """True while the main process lives."""
+        return self._main is not None and self._main.poll() is None
+
+    def python(self, code: str) -> str:
+        """Run a piece of code with the cluster's settings, in a process of its own; returns what it prints."""
+        return subprocess.run(
+            [sys.executable, "-c", f"import django; django.setup()\n{code}"],
+            cwd=ROOT,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        ).stdout.strip()
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and _stat(int(folder.name))[1:2] == [str(pid)]:
+            found.append(int(folder.name))
+    return found
+
+
+def _group(pid: int) -> int | None:
+    fields = _stat(pid)
+    return int(fields[2]) if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, process group … of a process (proc(5)); nothing when there is none."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []

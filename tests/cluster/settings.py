@@ -1,0 +1,24 @@
+"""Settings of the clusters that tests start: the test project, on the database of the test, with their own app.
+
+* ``DATABASE_NAME``: the test's database
+* ``QUEUE_NAME``: the name of the cluster, and of its queue at the broker
+* ``DJANGO_WORKFLOW``: the setting of that name, as JSON
+"""
+
+import json
+import os
+
+from tests.settings import *  # noqa: F403
+from tests.settings import INSTALLED_APPS as TEST_APPS
+from tests.settings import Q_CLUSTER as TEST_CLUSTER
+
+INSTALLED_APPS = [*TEST_APPS, "tests.cluster.app"]
+Q_CLUSTER = {**TEST_CLUSTER, "name": os.environ.get("QUEUE_NAME", TEST_CLUSTER["name"])}
+DJANGO_WORKFLOW = json.loads(os.environ.get("DJANGO_WORKFLOW", "{}"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(process)d %(threadName)s %(levelname)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {name: {"handlers": ["stderr"], "level": "INFO"} for name in ("django_workflow", "django-q")},
+}
