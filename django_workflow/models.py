@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from django_workflow.exceptions import ErrorInfo
 from django_workflow.handler import registry
-from django_workflow.payloads import decode, decode_error, decode_plain
+from django_workflow.payloads import decode_error, decode_plain
 from django_workflow.states import StepKind, StepState, WorkflowState
 
 if TYPE_CHECKING:
@@ -124,7 +124,9 @@ class Workflow(models.Model):
         if self.result_text is None:
             return None
         definition = registry.find(self.definition, self.version)
-        return decode(self.result_text, definition.signature.result_annotation if definition else Any)
+        if definition is None:
+            return decode_plain(self.result_text)
+        return definition.signature.decode_result(self.result_text, what=f"the result of {self}")
 
     @property
     def error(self) -> ErrorInfo | None:

@@ -31,7 +31,7 @@ from django_workflow.exceptions import (
 from django_workflow.handler.commands import Answer
 from django_workflow.handler.definition import import_function
 from django_workflow.journal.database import alias, connection, passes
-from django_workflow.payloads import encode, encode_error, signature_of
+from django_workflow.payloads import encode_error, signature_of
 from django_workflow.states import StepKind, StepState
 
 # What a body may raise and still have ended. Everything else that is no `Exception` ends the process.
@@ -104,12 +104,7 @@ class Body:
         if inspect.isawaitable(result):
             # In this thread: the ORM's async methods then use this very connection and its transaction (R31).
             result = async_to_sync(_await)(result)
-        return encode(
-            result,
-            signature.result_annotation,
-            what=f"the result of {self._what}",
-            limit=settings.VALUE_LIMIT,
-        )
+        return signature.encode_result(result, what=f"the result of {self._what}", limit=settings.VALUE_LIMIT)
 
 
 async def _await(awaitable: Any) -> Any:

@@ -14,7 +14,8 @@ from django.db import DatabaseError
 from django_workflow.conf import settings
 from django_workflow.engine.attempts import Body, TurnAborted, failure, interrupted
 from django_workflow.engine.leases import Held
-from django_workflow.engine.turn import LeaseLost, backoff
+from django_workflow.engine.recovery import backoff
+from django_workflow.engine.turn import LeaseLost
 from django_workflow.handler.commands import Answer
 from django_workflow.journal import claims, steps
 from django_workflow.journal.claims import Runnable

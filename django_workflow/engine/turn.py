@@ -13,20 +13,19 @@ where the code obeys them.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django_workflow.conf import settings
 from django_workflow.engine.attempts import Body, TurnAborted, interrupted
 from django_workflow.engine.draft import Draft
 from django_workflow.engine.leases import Held
+from django_workflow.engine.recovery import Poisonous, backoff, is_inline, is_poisonous
 from django_workflow.engine.transaction import CommitRefused, TurnTransaction
+from django_workflow.engine.world import world_of
 from django_workflow.exceptions import (
     DjangoWorkflowError,
-    ErrorInfo,
     InternalError,
     NotDeterministic,
     describe_error,
@@ -37,18 +36,16 @@ from django_workflow.handler.commands import (
     Blocked,
     Command,
     Finished,
-    Limits,
     Outcome,
     Recorded,
     Violated,
-    World,
 )
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.replay import Replay, recorded_answer
 from django_workflow.journal import claims, steps
 from django_workflow.journal.claims import Turnable
 from django_workflow.journal.clock import Now, monotonic
-from django_workflow.payloads import encode, encode_error
+from django_workflow.payloads import encode_error
 from django_workflow.states import StepKind, StepState, WorkflowState, move_workflow
 
 logger = logging.getLogger("django_workflow.engine")
@@ -86,7 +83,9 @@ class Turn:
         self._one_by_one = one_by_one
         self._clock = claim.clock
         self._draft = Draft(claim.id, claim.cluster, journal)
-        self._replay = Replay(self._definition, claim.args, journal, _world(claim))
+        began_at = claim.started_at or claim.clock.now()
+        world = world_of(claim.id, began_at=began_at, committed=claim.started_at is not None)
+        self._replay = Replay(self._definition, claim.args, journal, world)
         self._transaction = TurnTransaction()
         self._uncommitted_result = False  # an action's body has returned and its result is not committed yet
         self._handled_cancels: set[int] = set()
@@ -107,8 +106,8 @@ class Turn:
     # ── inner ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _advance(self) -> Outcome:
-        if self._is_poisonous():
-            return Finished(error=_Poisonous(self._claim))
+        if is_poisonous(self._claim, self._draft.journal()):
+            return Finished(error=Poisonous(self._claim))
         outcome = self._replay.start()
         while isinstance(outcome, Blocked):
             self._note_cancels()
@@ -128,7 +127,7 @@ class Turn:
         """Run the next body that this turn may run. Returns its number, or None when the turn has to end."""
         for command in self._commands(outcome.waiting):
             step = self._draft.get(command.number)
-            if step is not None and step.state == StepState.RUNNING and _is_inline(step):
+            if step is not None and step.state == StepState.RUNNING and is_inline(step):
                 self._resume_action(command, step)
                 return command.number
             if step is not None or not self._may_run_inline(command, outcome):
@@ -228,22 +227,11 @@ class Turn:
     def _commands(self, waiting: Sequence[int]) -> list[Command]:
         return [self._replay.commands[number - 1] for number in waiting]
 
-    def _is_poisonous(self) -> bool:
-        """R15: crash upon crash, and no action on record that could be the one to blame."""
-        crashes, limit = self._claim.interruptions, settings.INTERRUPTED_LIMIT
-        if not self._claim.taken_over or crashes < limit:
-            return False
-        in_action = any(
-            step.state == StepState.RUNNING and _is_inline(step) for step in self._draft.journal()
-        )
-        return not in_action or crashes >= 2 * limit
-
     def _checked(self, outcome: Outcome) -> Outcome:
         """With `CHECK_DETERMINISM`: replay what this turn did, and see that it comes out alike."""
         if not settings.CHECK_DETERMINISM or isinstance(outcome, Violated):
             return outcome
-        began_at = self._replay.world.began_at
-        world = _world(self._claim, began_at=began_at, committed=True)
+        world = world_of(self._claim.id, began_at=self._replay.world.began_at, committed=True)
         again = Replay(self._definition, self._claim.args, self._draft.journal(), world)
         try:
             repeated = again.start()
@@ -275,11 +263,8 @@ class Turn:
 
     def _encoded(self, result: Any) -> tuple[str, str | None, str | None]:
         try:
-            text = encode(
-                result,
-                self._definition.signature.result_annotation,
-                what=f"the result of {self._claim.definition}",
-                limit=settings.VALUE_LIMIT,
+            text = self._definition.signature.encode_result(
+                result, what=f"the result of {self._claim.definition}", limit=settings.VALUE_LIMIT
             )
         except DjangoWorkflowError as error:
             return "fail", None, _error_text(error)
@@ -358,27 +343,6 @@ class Turn:
             raise LeaseLost(f"the lease {self._claim.token} of workflow {self._claim.id} ran out")
 
 
-class _Poisonous(Exception):
-    """Carries the text of R15's failure."""
-
-    def __init__(self, claim: Turnable) -> None:
-        super().__init__(
-            f"the worker died {claim.interruptions} times in a turn of {claim.definition} {claim.id}, without a step "
-            "being settled in between: its handler, or the query or mutation that it runs next, ends the process"
-        )
-
-
-class Dice:
-    """Chance that falls alike on every replay: seeded by the workflow's id."""
-
-    def __init__(self, workflow_id: UUID) -> None:
-        self.random = random.Random(f"random {workflow_id}")
-        self._uuids = random.Random(f"uuid {workflow_id}")
-
-    def uuid4(self) -> UUID:
-        return UUID(int=self._uuids.getrandbits(128), version=4)
-
-
 def _definition(claim: Turnable) -> WorkflowDefinition[Any, Any]:
     definition = registry.find(claim.definition, claim.version)
     if definition is None:
@@ -386,30 +350,8 @@ def _definition(claim: Turnable) -> WorkflowDefinition[Any, Any]:
     return definition
 
 
-def _world(claim: Turnable, *, began_at: datetime | None = None, committed: bool | None = None) -> World:
-    return World(
-        workflow_id=claim.id,
-        began_at=began_at or claim.started_at or claim.clock.now(),
-        committed=claim.started_at is not None if committed is None else committed,
-        dice=Dice(claim.id),
-        limits=limits(),
-        check=settings.CHECK_DETERMINISM,
-    )
-
-
-def limits() -> Limits:
-    """The limits of the settings."""
-    return Limits(settings.VALUE_LIMIT, settings.JOURNAL_LIMIT, settings.STEP_LIMIT)
-
-
-def _is_inline(step: Recorded) -> bool:
-    return step.due_at is None and step.lease_owner is None  # R4
-
-
 def _error_text(error: BaseException) -> str:
-    if isinstance(error, _Poisonous):
-        return encode_error(ErrorInfo("django_workflow.exceptions.StepInterrupted", str(error), "", None))
-    return encode_error(describe_error(error))
+    return encode_error(error.info if isinstance(error, Poisonous) else describe_error(error))
 
 
 # ── how a turn ends that did not get to its end ─────────────────────────────────────────────────────────────
@@ -444,8 +386,3 @@ def _take(
         fresh = steps.load([claim.id]).get(claim.id, [])
         claim = claim._replace(started_at=turn.started_at)
         return Turn(claim, fresh, held, hand_back_rest, one_by_one=True).take()
-
-
-def backoff(setbacks: int) -> timedelta:
-    """How long to wait before the next try: 0.1 s, doubled each time, 30 s at most."""
-    return timedelta(seconds=min(30.0, 0.1 * 2 ** min(setbacks, 10)))

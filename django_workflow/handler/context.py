@@ -22,7 +22,7 @@ from django_workflow.exceptions import (
 )
 from django_workflow.handler.commands import Answer, Command
 from django_workflow.handler.definition import function_path
-from django_workflow.payloads import decode, decode_error, encode, signature_of
+from django_workflow.payloads import decode_error, encode, signature_of
 from django_workflow.states import StepKind, StepState
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class StepContext:
         )
         if answer.state is not StepState.COMPLETED:
             raise _failure(name, number, answer)
-        return decode(answer.text or "null", signature.result_annotation)
+        return signature.decode_result(answer.text or "null", what=f"the result of step {number} ({name})")
 
     async def _sleep(self, args: str, due_at: datetime) -> None:
         number = self._replay.next_number()

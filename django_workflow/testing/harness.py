@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 from uuid import UUID
 
-from django_workflow.engine import attempts, turn
+from django_workflow.engine import attempts
 from django_workflow.engine.drain import drain
 from django_workflow.engine.leases import heartbeat
+from django_workflow.engine.world import world_of
 from django_workflow.exceptions import UsageError
 from django_workflow.handler import registry
-from django_workflow.handler.commands import Blocked, Finished, Violated, World
+from django_workflow.handler.commands import Blocked, Finished, Violated
 from django_workflow.handler.definition import WorkflowDefinition, function_path
 from django_workflow.handler.replay import Replay
 from django_workflow.journal import clock, steps, wakes
@@ -101,7 +102,7 @@ class Harness:
         started = definition.start(*args, **kwargs)
         idle = 0
         before = -1
-        while idle < IDLE_ROUNDS:
+        while True:
             self.drain()
             status = workflow.status(started)
             due_at = self._next_due(started.id)
@@ -110,8 +111,9 @@ class Harness:
             settled = workflow.steps(started).settled().count()
             idle = idle + 1 if settled == before else 0
             before = settled
+            if idle > IDLE_ROUNDS:
+                raise AssertionError(f"{started} doesn't get on: {status}; the log says why")
             self._move(due_at - self.now())
-        raise AssertionError(f"{started} doesn't get on: {status}; the log says why")
 
     # ── the durable clock ───────────────────────────────────────────────────────────────────────────────────
 
@@ -165,13 +167,8 @@ class Harness:
         run = workflow.get(workflow_id)
         definition = registry.find(run.definition, run.version) or registry.newest(run.definition)
         journal = steps.load([run.id]).get(run.id, [])
-        world = World(
-            workflow_id=run.id,
-            began_at=run.started_at or run.created_at,
-            committed=run.started_at is not None,
-            dice=turn.Dice(run.id),
-            limits=turn.limits(),
-        )
+        began_at = run.started_at or run.created_at
+        world = world_of(run.id, began_at=began_at, committed=run.started_at is not None)
         replay = Replay(definition, run.args_text, journal, world)
         try:
             outcome = replay.start()
