@@ -30,7 +30,7 @@ from django_workflow.exceptions import (
 )
 from django_workflow.handler.commands import Answer
 from django_workflow.handler.definition import import_function
-from django_workflow.journal.database import alias, connection, passes
+from django_workflow.journal.database import alias, breaks, connection, passes
 from django_workflow.payloads import encode_error, signature_of
 from django_workflow.states import StepKind, StepState
 
@@ -158,7 +158,7 @@ class Watch:
         try:
             return execute(sql, params, many, context)
         except DatabaseError as error:
-            if passes(error):
+            if breaks(error):
                 self.passed = error
             raise
 

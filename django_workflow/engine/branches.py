@@ -16,6 +16,7 @@ from django_workflow.engine.attempts import Body, TurnAborted, failure, interrup
 from django_workflow.engine.leases import Held
 from django_workflow.engine.recovery import backoff
 from django_workflow.engine.turn import LeaseLost
+from django_workflow.exceptions import InternalError
 from django_workflow.handler.commands import Answer
 from django_workflow.journal import claims, steps
 from django_workflow.journal.claims import Runnable
@@ -38,6 +39,12 @@ def run(claim: Runnable, held: Held) -> int:
     except TurnAborted as aborted:
         logger.warning("step %s of workflow %s is repeated: %s", claim.number, claim.workflow_id, aborted)
         claims.set_back_step(claim, backoff(claim.attempts), claim.history)
+    except DatabaseError:
+        raise
+    except Exception:
+        what = f"step {claim.number} of workflow {claim.workflow_id} could not be run; it is repeated"
+        logger.exception("%s", InternalError(what))
+        claims.set_back_step(claim, backoff(claim.attempts), claim.history)
     return 0
 
 
@@ -51,7 +58,7 @@ def _run(claim: Runnable, held: Held) -> int:
             return 0
     try:
         body = Body(claim.number, claim.name, claim.function, claim.args)
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
         # R27: an old deploy, perhaps. Others may know the function; nothing is counted.
         logger.warning("step %s of workflow %s: %s", claim.number, claim.workflow_id, error)
         claims.set_back_step(claim, backoff(claim.attempts + 4), claim.history)

@@ -107,6 +107,7 @@ class Drain:
             batch = claims.claim_workflows(
                 held.token, self._cluster, self._known, limit, taken_over=taken_over
             )
+            held.claimed = True
             if len(batch) == limit > 1:
                 wakes.ask(self._cluster or "")  # there may be more than this worker can take
             ran = [claim.id for claim in batch if claim.started_at is not None]
@@ -133,6 +134,7 @@ class Drain:
     def _run_step(self) -> int:
         with heartbeat.holding() as held:
             claim = claims.claim_step(held.token, self._cluster, self._known)
+            held.claimed = True
             if claim is None:
                 return 0
             return branches.run(claim, held) or 1

@@ -34,6 +34,7 @@ class Held:
         self.token = processes.token()
         self._deadline = 0.0
         self._lost = False
+        self.claimed = False  # True once the claim has returned: before that nothing of it can be lost
         self.renewed(monotonic())
 
     def renewed(self, asked_at: float) -> None:
@@ -57,6 +58,10 @@ class Heartbeat:
     """Renews what is held while it is held. One thread a process, alive while it has work."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: after a fork neither the thread nor a lock that somebody held is there."""
         self._held: set[Held] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -106,11 +111,16 @@ class Heartbeat:
                             self._thread = None
                             return
                         continue
-                    held = list(self._held)
-                for each in held:
-                    self._renew(each)
+                self.beat()
         finally:
             connections.close_all()
+
+    def beat(self) -> None:
+        """Renew all that is held, once."""
+        with self._changed:
+            held = [each for each in self._held if each.claimed]
+        for each in held:
+            self._renew(each)
 
     def _renew(self, held: Held) -> None:
         asked_at = monotonic()
@@ -133,9 +143,4 @@ class Heartbeat:
 heartbeat = Heartbeat()
 
 
-def _after_fork() -> None:
-    global heartbeat
-    heartbeat = Heartbeat()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=heartbeat.reset)

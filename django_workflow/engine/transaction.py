@@ -32,6 +32,7 @@ class TurnTransaction:
         self._atomic: Any = None
         self._opened_at = 0.0
         self._has_bodies = False
+        self._at_commit = False  # True iff COMMIT may have reached the database
         self._hooks_before = 0
 
     def open(self) -> None:
@@ -83,6 +84,7 @@ class TurnTransaction:
         """
         for attempt in range(1, RETRIES + 1):
             had_bodies = self._has_bodies
+            self._at_commit = False
             try:
                 self._begin()
                 self._write_and_commit(write)
@@ -93,7 +95,9 @@ class TurnTransaction:
                     if had_bodies and self._at_commit:
                         raise CommitRefused(f"the database refused the commit: {error!r}") from error
                     raise
-                if had_bodies or not rolled_back or attempt == RETRIES or not may_repeat():
+                # R11: until COMMIT is sent a lost connection is a rollback, and an action's result can be kept.
+                unknown = self._at_commit and not rolled_back
+                if had_bodies or unknown or attempt == RETRIES or not may_repeat():
                     raise TurnAborted(f"the commit met {error!r}") from error
             except TurnAborted:
                 if had_bodies or attempt == RETRIES or not may_repeat():
@@ -101,7 +105,6 @@ class TurnTransaction:
             pause(0.02 * 2**attempt)
 
     def _write_and_commit(self, write: Callable[[], None]) -> None:
-        self._at_commit = False
         try:
             write()
         except BaseException as error:

@@ -42,7 +42,7 @@ from django_workflow.handler.commands import (
 )
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.replay import Replay, recorded_answer
-from django_workflow.journal import claims, steps
+from django_workflow.journal import claims, steps, wakes
 from django_workflow.journal.claims import Turnable
 from django_workflow.journal.clock import Now, monotonic
 from django_workflow.payloads import encode_error
@@ -273,6 +273,7 @@ class Turn:
     def _release(self, outcome: Blocked) -> None:
         """The handler waits: write what it waits for, and when to look again."""
         nearest = None
+        branches = 0
         for command in self._commands(outcome.waiting):
             if self._draft.get(command.number) is not None:
                 continue
@@ -280,12 +281,15 @@ class Turn:
                 nearest = self._clock.now()  # the next turn runs it
             else:
                 self._draft.add(command, command.due_at or self._clock.now())
+                branches += 1
         if settings.ALWAYS_SUSPEND and self._draft.ready(outcome.waiting, self._clock.now()) is not None:
             nearest = self._clock.now()
         timer = self._draft.nearest_timer()
         if nearest is None or (timer is not None and timer < nearest):
             nearest = timer
         self._commit(interruptions=0, **claims.release_columns(self._claim, nearest))
+        if branches > 1:
+            wakes.ask(self._claim.cluster)  # this worker goes on with one of them; others can take the rest
 
     def _finish(
         self,

@@ -123,16 +123,23 @@ def _due_workflows(
     table = here.ops.quote_name(Workflow._meta.db_table)
     now = clock.sql_once(here)
     pairs, parameters = _known_pairs(here, known)
-    skip_locked = "FOR UPDATE SKIP LOCKED" if lock and here.features.has_select_for_update_skip_locked else ""
+    locking = _locking(here) if lock else ""
     query = (
         f"SELECT {columns} FROM {table} "
         f"WHERE due_at <= {now} AND state = 'in_progress' AND {_of_cluster('cluster', cluster)} "
         f"AND lease_owner IS {'NOT NULL' if taken_over else 'NULL'} AND (definition, version) IN ({pairs}) "
         # R7: what is overdue by more than a lease comes first, then priority, then age.
         f"ORDER BY (due_at < {clock.sql_once(here, -lease())}) DESC, priority DESC, due_at, id "
-        f"LIMIT {int(limit)} {skip_locked}"
+        f"LIMIT {int(limit)} {locking}"
     )
     return query, [*_given(cluster), *parameters]
+
+
+def _locking(here: BaseDatabaseWrapper) -> str:
+    if here.features.has_select_for_update_skip_locked:
+        return "FOR UPDATE SKIP LOCKED"
+    # MariaDB 10.5 has to wait for the other claim; SQLite's transaction is the only writer anyway.
+    return "FOR UPDATE" if here.features.has_select_for_update else ""
 
 
 def _of_cluster(column: str, cluster: str | None) -> str:
@@ -360,8 +367,12 @@ def settle_step(claim: Runnable, **columns: Any) -> bool:
 
 @retrying
 def set_back_step(claim: Runnable, delay: timedelta, history: str) -> bool:
-    """Give a step back, due after `delay`."""
-    return bool(_claimed(claim).update(lease_owner=None, due_at=Now(delay), history_text=history))
+    """Give a step back, due after `delay`. Pending again, so that the next claim doesn't take it for a crash (R15)."""
+    return bool(
+        _claimed(claim).update(
+            state=StepState.PENDING, lease_owner=None, due_at=Now(delay), history_text=history
+        )
+    )
 
 
 def _claimed(claim: Runnable) -> Any:

@@ -59,7 +59,7 @@ def passes(error: BaseException | None) -> bool:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         if isinstance(error, InterfaceError):
-            return True
+            return _interface_passes(error)
         if isinstance(error, DatabaseError):
             cause = error.__cause__
             sqlstate = getattr(cause, "sqlstate", None)
@@ -70,6 +70,21 @@ def passes(error: BaseException | None) -> bool:
             return False
         error = error.__cause__
     return False
+
+
+def breaks(error: DatabaseError) -> bool:
+    """True for a passing error that took the whole transaction with it, caught or not (R13).
+
+    A lock that was not to be had is the one that leaves the transaction as it was before its statement.
+    """
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    waited_in_vain = sqlstate == "55P03" or (bool(error.args) and error.args[0] == 1205)
+    return passes(error) and not waited_in_vain
+
+
+def _interface_passes(error: InterfaceError) -> bool:
+    # The drivers' word for a connection that is closed; PyMySQL says (0, ""). A cursor that is closed is a bug.
+    return bool(error.args and error.args[0] == 0) or "connection" in str(error).lower()
 
 
 def _operational_passes(error: OperationalError) -> bool:

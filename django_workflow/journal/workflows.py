@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import IntegrityError
 from django.db.models import Case, F, Value, When
 
 from django_workflow.journal import clock, steps
 from django_workflow.journal.clock import Now
-from django_workflow.journal.database import alias, atomic, retrying
+from django_workflow.journal.database import alias, atomic, connection, retrying
 from django_workflow.models import Step, Workflow
 from django_workflow.states import WorkflowState, move_workflow
 
@@ -22,7 +23,6 @@ CLEANUP_BATCH = 1000
 IN_PROGRESS = WorkflowState.IN_PROGRESS
 
 
-@retrying
 def insert(
     definition: str,
     version: int,
@@ -44,10 +44,20 @@ def insert(
         due_at=run_at if run_at is not None else Now(run_after or clock.ZERO),
         created_at=Now(),
     )
-    run.save(using=alias(), force_insert=True)
+    _insert(run)
     # The database made these two: whoever asks for them gets them from there.
     del run.__dict__["created_at"], run.__dict__["due_at"]
     return run
+
+
+@retrying
+def _insert(run: Workflow) -> None:
+    try:
+        run.save(using=alias(), force_insert=True)
+    except IntegrityError:
+        # A repetition, after a connection was lost: the first INSERT had reached the database (R18).
+        if connection().in_atomic_block or not Workflow.objects.using(alias()).filter(id=run.id).exists():
+            raise
 
 
 @retrying

@@ -1,0 +1,91 @@
+"""Measures how fast workflows are worked off: `python -m benchmarks [w1a|w1b|w2a|w2b|w3 …]`, by default all of them.
+
+What each workload is, and how to read its table: README.md beside this file.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from benchmarks import machine, report
+from benchmarks.databases import DATABASES, answering, answers
+from benchmarks.systems import ROOT, System, ours
+from benchmarks.workloads import Options, Result, idle_latency, many_workflows, one_workflow
+
+Workload = Callable[[Sequence[System], Options], Result]
+WORKLOADS: dict[str, Workload] = {
+    "w1a": partial(many_workflows, "w1a", "mutations"),
+    "w1b": partial(many_workflows, "w1b", "actions"),
+    "w2a": partial(one_workflow, "w2a", "mutations"),
+    "w2b": partial(one_workflow, "w2b", "actions"),
+    "w3": partial(idle_latency, "w3"),
+}
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what the command line asks for."""
+    asked = _parser().parse_args(arguments)
+    databases = asked.database or answering()
+    options = Options(asked.size, asked.rounds, _progress)
+    here = machine.describe()
+    print(f"{here.cpus} CPUs, Python {here.python}, {here.system}; {asked.workers} workers, {asked.rounds} rounds")
+    print(f"databases: {', '.join(databases)}\n", flush=True)
+    results = []
+    for name in asked.workload or WORKLOADS:
+        result = WORKLOADS[name](_systems(name, databases, asked.workers), options)
+        _progress("")
+        print(report.table(result), end="\n\n", flush=True)
+        results.append(result)
+    print(report.ratios(results))
+    path = asked.json or _new_file()
+    report.write_json(path, here, asked.workers, asked.rounds, results)
+    print(f"written to {path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("workload", nargs="*", choices=[[], *WORKLOADS], help="by default all")
+    parser.add_argument(
+        "--database", action="append", choices=DATABASES, help="may be repeated; by default all that answer"
+    )
+    parser.add_argument("--workers", type=_count, default=2, help="worker processes (2)")
+    parser.add_argument("--size", type=_count, help="W1: workflows; W2: steps of the longest; W3: times")
+    parser.add_argument("--rounds", type=_count, default=3, help="how often each is measured (3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="by default a new one in benchmarks/results/")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def _systems(workload: str, databases: Sequence[str], workers: int) -> list[System]:
+    """Whom a workload measures: where a cluster is part of it, with each broker."""
+    if workload != "w3":
+        return [ours(database, workers) for database in databases]
+    brokers = ["orm", "redis"] if answers("redis") else ["orm"]
+    return [ours(database, workers, broker) for database in databases for broker in brokers]
+
+
+def _progress(text: str) -> None:
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{text}", end="", flush=True)
+
+
+def _new_file() -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    # What was measured on one machine says nothing about another: not for the repository.
+    (RESULTS / ".gitignore").write_text("*\n")
+    return RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}.json"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,37 @@
+"""What is measured: steps that do next to nothing and return a small dict, so that the engine is what costs."""
+
+from django_workflow import StepContext, action, mutation, query, workflow
+
+
+@query
+def look(number: int) -> dict[str, int | str]:
+    return {"number": number, "answer": "seen"}
+
+
+@mutation
+def change(number: int) -> dict[str, int | str]:
+    return {"number": number, "answer": "changed"}
+
+
+@action
+def act(number: int) -> dict[str, int | str]:
+    return {"number": number, "answer": "done"}
+
+
+@workflow.define(name="benchmarks.mutations")
+async def mutations(step: StepContext, steps: int) -> int:
+    """Queries and mutations by turns: steps that share the turn's transaction."""
+    for number in range(steps):
+        if number % 2:
+            await step.run_mutation(change, number)
+        else:
+            await step.run_query(look, number)
+    return steps
+
+
+@workflow.define(name="benchmarks.actions")
+async def actions(step: StepContext, steps: int) -> int:
+    """Actions, one after the other: steps whose attempt is committed before it begins."""
+    for number in range(steps):
+        await step.run_action(act, number)
+    return steps

@@ -1,0 +1,1 @@
+"""The driver of django_workflow itself: the only part of the benchmarks that imports Django."""

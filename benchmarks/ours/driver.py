@@ -1,0 +1,142 @@
+"""Drives django_workflow: starts workflows as an application does, and lets workers or a cluster work them off."""
+
+import random
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import django
+
+from benchmarks.driver import Kind, Statements, Worked, serve
+
+KINDS: tuple[Kind, ...] = ("mutations", "actions")
+WARM_UP = 3
+POLL_SECONDS = 0.001  # how exactly the end of a workflow is seen
+GIVE_UP_SECONDS = 60.0
+
+
+class Ours:
+    """See `benchmarks.driver.Driver`."""
+
+    def __init__(self) -> None:
+        self._workers: Any = None
+
+    # ── batches ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def batch(self, workflows: int, steps: int, kind: Kind) -> Worked:
+        """See `Driver.batch`. The workers are plain processes: no queue between them and the engine."""
+        if self._workers is None:
+            from django.conf import settings
+
+            from benchmarks.ours.processes import Workers
+
+            self._workers = Workers(settings.Q_CLUSTER["workers"])
+            for each in KINDS:
+                self._work_off(2, 2, each)  # caches are warm, plans are made
+        return self._work_off(workflows, steps, kind)
+
+    def _work_off(self, workflows: int, steps: int, kind: Kind) -> Worked:
+        from django_workflow.models import Workflow
+
+        self._start(workflows, steps, kind)
+        seconds, cpu_seconds = self._workers.work_until(lambda: not Workflow.objects.in_progress().exists())
+        self._check_and_clear(workflows, steps)
+        return Worked(seconds, cpu_seconds)
+
+    def statements(self, workflows: int, steps: int, kind: Kind) -> Statements:
+        """See `Driver.statements`."""
+        from benchmarks.ours.counting import counting
+        from django_workflow.engine.drain import drain
+        from django_workflow.journal import wakes
+
+        with wakes.sent_by(None), counting() as count:
+            self._start(workflows, steps, kind)
+            drain("")
+        self._check_and_clear(workflows, steps)
+        return count.read()
+
+    def _start(self, workflows: int, steps: int, kind: Kind) -> None:
+        from benchmarks.app.workflows import actions, mutations
+        from django_workflow.journal import wakes
+
+        definition = {"mutations": mutations, "actions": actions}[kind]
+        with wakes.sent_by(None):
+            for _ in range(workflows):
+                definition.start(steps)
+
+    def _check_and_clear(self, workflows: int, steps: int) -> None:
+        """What failed is quick; a figure counts only if everything was done."""
+        from django_workflow.models import Step, Workflow
+
+        completed = Workflow.objects.completed().count()
+        written = Step.objects.filter(state="completed").count()
+        _clear()
+        if (completed, written) != (workflows, workflows * steps):
+            raise RuntimeError(
+                f"of {workflows} workflows of {steps} steps {completed} completed, with {written} steps"
+            )
+
+    # ── latency ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def latency(self, times: int) -> list[float]:
+        """See `Driver.latency`. The workers are those of a real cluster, woken through django-q2's broker."""
+        from django.conf import settings
+
+        from benchmarks.ours.processes import Cluster
+
+        cluster = Cluster(str(settings.Q_CLUSTER["name"]), settings.Q_CLUSTER["workers"])
+        try:
+            return [self._once() for _ in range(WARM_UP + times)][WARM_UP:]
+        finally:
+            cluster.stop()
+            _clear()
+
+    def _once(self) -> float:
+        from benchmarks.app.workflows import actions
+        from django_workflow.models import Workflow
+
+        # Long enough to be idle again, and out of step with every poll.
+        Event().wait(random.uniform(0.1, 0.3))
+        began_at = monotonic()
+        this = Workflow.objects.finished().filter(id=actions.start(1).id)
+        while not this.exists():
+            if monotonic() - began_at > GIVE_UP_SECONDS:
+                raise TimeoutError(f"a workflow of one step had not finished after {GIVE_UP_SECONDS:.0f} seconds")
+            Event().wait(POLL_SECONDS)
+        return monotonic() - began_at
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def close(self) -> None:
+        """See `Driver.close`."""
+        from django.db import connections
+        from django_q.brokers import get_broker
+
+        if self._workers is not None:
+            self._workers.stop()
+        get_broker().delete_queue()
+        connections.close_all()
+
+
+def _clear() -> None:
+    from django.core.management.color import no_style
+    from django.db import connection
+
+    from django_workflow.models import Step, Workflow
+
+    tables = [model._meta.db_table for model in (Step, Workflow)]
+    connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables, allow_cascade=True))
+
+
+def main() -> None:
+    """Set up on the empty database that the settings name, and answer calls."""
+    django.setup()
+
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    serve(Ours())
+
+
+if __name__ == "__main__":
+    main()

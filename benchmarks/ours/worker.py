@@ -1,0 +1,67 @@
+"""A worker without a queue: drains when it is told to begin, and says when it last did something.
+
+One byte on the standard input is a command: `g`, go; `r`, rest. It answers `r` with the CPU seconds that it
+has used since `g`. The end of its input is its own. The queue is left out so that a batch measures the engine.
+"""
+
+import json
+import os
+import select
+import sys
+from time import monotonic
+
+import django
+
+# Between two looks of a worker that finds nothing, as a cluster's poll: a look takes SQLite's write lock.
+IDLE_SECONDS = 0.05
+
+
+def main() -> None:
+    """Obey until the input ends."""
+    django.setup()
+
+    from django.db import connection
+
+    from django_workflow.journal import wakes
+
+    wakes.register(None)
+    connection.ensure_connection()
+    _say(ready=True)
+    while os.read(0, 1) == b"g":
+        began = _cpu_seconds()
+        _work()
+        _say(cpu_seconds=_cpu_seconds() - began)
+
+
+def _work() -> None:
+    from django_workflow.conf import settings
+    from django_workflow.engine.drain import drain
+
+    asked_at = monotonic()
+
+    def note_the_time() -> bool:
+        # A drain asks between any two pieces of work, and not once more after it found nothing: the last
+        # question comes when the last piece was done.
+        nonlocal asked_at
+        asked_at = monotonic()
+        return False
+
+    done = 0
+    while not select.select([0], [], [], 0 if done else IDLE_SECONDS)[0]:
+        done = drain("", seconds=settings.DRAIN_SECONDS, stop=note_the_time)
+        if done:
+            _say(done_at=asked_at)
+    os.read(0, 1)
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def _say(**what: object) -> None:
+    print(json.dumps(what), file=sys.stdout, flush=True)
+
+
+if __name__ == "__main__":
+    main()
