@@ -32,7 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     databases = asked.database or answering()
     options = Options(asked.size, asked.rounds, _progress)
     here = machine.describe()
-    print(f"{here.cpus} CPUs, Python {here.python}, {here.system}; {asked.workers} workers, {asked.rounds} rounds")
+    print(
+        f"{here.cpus} CPUs, Python {here.python}, {here.system}; {asked.workers} workers, {asked.rounds} rounds"
+    )
     print(f"databases: {', '.join(databases)}\n", flush=True)
     results = []
     for name in asked.workload or WORKLOADS:
@@ -49,15 +51,25 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workload", nargs="*", choices=[[], *WORKLOADS], help="by default all")
+    parser.add_argument(
+        "workload", nargs="*", type=_workload, help=f"one or more of {', '.join(WORKLOADS)}; by default all"
+    )
     parser.add_argument(
         "--database", action="append", choices=DATABASES, help="may be repeated; by default all that answer"
     )
     parser.add_argument("--workers", type=_count, default=2, help="worker processes (2)")
     parser.add_argument("--size", type=_count, help="W1: workflows; W2: steps of the longest; W3: times")
     parser.add_argument("--rounds", type=_count, default=3, help="how often each is measured (3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="by default a new one in benchmarks/results/")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="by default a new one in benchmarks/results/"
+    )
     return parser
+
+
+def _workload(text: str) -> str:
+    if text not in WORKLOADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no workload; there are {', '.join(WORKLOADS)}")
+    return text
 
 
 def _count(text: str) -> int:

@@ -21,12 +21,16 @@ class Load:
 
     before: tuple[float, float, float]  # os.getloadavg()
     after: tuple[float, float, float]
-    busy: float | None  # share of all CPUs that was not idle, ours included; None where the kernel doesn't say
+    busy: (
+        float | None
+    )  # share of all CPUs that was not idle, ours included; None where the kernel doesn't say
 
 
 def describe() -> Machine:
     """This machine."""
-    return Machine(os.cpu_count() or 1, platform.python_version(), f"{platform.system()} {platform.machine()}")
+    return Machine(
+        os.cpu_count() or 1, platform.python_version(), f"{platform.system()} {platform.machine()}"
+    )
 
 
 class LoadMeter:

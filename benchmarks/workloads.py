@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -121,8 +123,7 @@ def one_workflow(name: str, kind: Kind, systems: Sequence[System], options: Opti
     with ExitStack() as stack:
         drivers = [stack.enter_context(running(system)) for system in systems]
         by_size = [
-            _in_turns(drivers, options, lambda driver, steps=steps: driver.batch(1, steps, kind))  # type: ignore[misc]  # a default argument binds the loop's variable
-            for steps in sizes
+            _in_turns(drivers, options, partial(_one_batch, steps=steps, kind=kind)) for steps in sizes
         ]
         rows = [
             _growth(driver.system, sizes, list(worked))
@@ -137,6 +138,10 @@ def one_workflow(name: str, kind: Kind, systems: Sequence[System], options: Opti
         meter.read(),
         {"steps": sizes, "kind": kind},
     )
+
+
+def _one_batch(driver: Running, *, steps: int, kind: Kind) -> Worked:
+    return driver.batch(1, steps, kind)
 
 
 def _growth(system: System, sizes: Sequence[int], worked: Sequence[Sequence[Worked]]) -> Row:
@@ -177,8 +182,8 @@ def idle_latency(name: str, systems: Sequence[System], options: Options) -> Resu
         drivers = [stack.enter_context(running(system)) for system in systems]
         done = _in_turns(drivers, options, lambda driver: driver.latency(a_round))
     rows = [
-        Row(system, _latencies([second for each in rounds for second in each]), {"seconds": sum(rounds, [])})
-        for system, rounds in zip(systems, done, strict=True)
+        Row(system, _latencies(seconds), {"seconds": seconds})
+        for system, seconds in zip(systems, (list(chain(*rounds)) for rounds in done), strict=True)
     ]
     return Result(
         name,
@@ -220,9 +225,9 @@ def _rotated(number: int, by: int) -> Iterator[int]:
     return ((place + by) % number for place in range(number))
 
 
-def _spread(seconds: Sequence[float]) -> float:
-    """How far apart the rounds were: (most - least) / median."""
-    return (max(seconds) - min(seconds)) / median(seconds)
+def _spread(seconds: Sequence[float]) -> float | None:
+    """How far apart the rounds were: (most - least) / median; None for a single one."""
+    return (max(seconds) - min(seconds)) / median(seconds) if len(seconds) > 1 else None
 
 
 def _cpu(worked: Sequence[Worked], steps: int) -> float | None:

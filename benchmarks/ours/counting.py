@@ -14,7 +14,7 @@ SAVEPOINTS = ("SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT")
 BEGIN = "BEGIN"
 # Lists whose length depends on how much one statement carries: rows of an INSERT, values of an IN.
 _ROWS = re.compile(r"(\((?:[^()]|\([^()]*\))*\))(?:, \((?:[^()]|\([^()]*\))*\))+")
-_VALUES = re.compile(r"%s(?:, %s)+")
+_VALUES = re.compile(r"%s(?:, %s)+|(?<=IN \()%s(?=\))")
 _SAVEPOINT_NAME = re.compile(r"[\"`]?s\d+_x\d+[\"`]?")
 
 

@@ -101,7 +101,9 @@ class Ours:
         this = Workflow.objects.finished().filter(id=actions.start(1).id)
         while not this.exists():
             if monotonic() - began_at > GIVE_UP_SECONDS:
-                raise TimeoutError(f"a workflow of one step had not finished after {GIVE_UP_SECONDS:.0f} seconds")
+                raise TimeoutError(
+                    f"a workflow of one step had not finished after {GIVE_UP_SECONDS:.0f} seconds"
+                )
             Event().wait(POLL_SECONDS)
         return monotonic() - began_at
 

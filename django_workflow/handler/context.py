@@ -60,9 +60,7 @@ class StepContext:
     # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────
 
     @overload
-    async def run_query(
-        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R: ...
+    async def run_query(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     async def run_query(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     async def run_query(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -88,9 +86,7 @@ class StepContext:
         return await self._run(StepKind.MUTATION, fn, args, kwargs)
 
     @overload
-    async def run_action(
-        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R: ...
+    async def run_action(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     async def run_action(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     async def run_action(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -37,15 +37,20 @@ MARK = "__workflow_step__"
 class WorkflowDefinition(Generic[P, R]):
     """A handler with its name and version. Made by `WorkflowManager.define`."""
 
-    handler: FunctionType
-
     def __init__(self, handler: Handler[P, R], *, name: str, version: int, manager: WorkflowManager) -> None:
-        self.handler = _checked_handler(handler)
+        self._handler = (
+            _checked_handler(handler),
+        )  # in a tuple: a function as an attribute reads as a method
         self.name = _checked_name(name)
         self.version = _checked_version(version)
         self.manager = manager
         self.start_options: dict[str, Any] = {}
         functools.update_wrapper(self, handler)
+
+    @property
+    def handler(self) -> FunctionType:
+        """The `async def` itself."""
+        return self._handler[0]
 
     @functools.cached_property
     def signature(self) -> CallSignature:
@@ -70,7 +75,9 @@ class WorkflowDefinition(Generic[P, R]):
         given = {"run_at": run_at, "run_after": run_after, "priority": priority}
         changed = {option: value for option, value in given.items() if value is not None}
         if len({"run_at", "run_after"} & changed.keys()) == 2:
-            raise InvalidArguments(f"{self.name}.using()", ["run_at and run_after: give one of them, not both"])
+            raise InvalidArguments(
+                f"{self.name}.using()", ["run_at and run_after: give one of them, not both"]
+            )
         copy: WorkflowDefinition[P, R] = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         kept = self.start_options
@@ -99,7 +106,9 @@ class WorkflowDefinition(Generic[P, R]):
 def _checked_handler(handler: Any) -> FunctionType:
     label = getattr(handler, "__qualname__", repr(handler))
     if not inspect.iscoroutinefunction(handler) or not isinstance(handler, FunctionType):
-        raise InvalidDefinition(f"the handler {label} must be a plain `async def` function, not {_what(handler)}")
+        raise InvalidDefinition(
+            f"the handler {label} must be a plain `async def` function, not {_what(handler)}"
+        )
     parameters = list(inspect.signature(handler).parameters.values())
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if not parameters or parameters[0].kind not in positional:
@@ -176,7 +185,9 @@ def _importable_path(function: Any) -> str:
     if isinstance(function, WorkflowDefinition):
         raise InvalidArguments("the step", [f"{function.name} is a workflow definition, not a step function"])
     if not isinstance(function, FunctionType):
-        raise InvalidArguments("the step", [f"{function!r} is {_what(function)}; give a plain function of a module"])
+        raise InvalidArguments(
+            "the step", [f"{function!r} is {_what(function)}; give a plain function of a module"]
+        )
     path = f"{function.__module__}.{function.__qualname__}"
     if "<lambda>" in path or "<locals>" in path:
         kind = "a lambda" if "<lambda>" in path else "defined inside another function"

@@ -8,38 +8,57 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
+import gc
 import inspect
 import logging
 import sys
 import weakref
+from asyncio import tasks as asyncio_tasks
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from types import FrameType
-from typing import Any, NoReturn
+from collections.abc import AsyncGenerator, Callable
+from types import AsyncGeneratorType, CellType, CodeType, CoroutineType, GeneratorType
+from typing import Any, TypeVarTuple, Unpack
 
-from django_workflow.exceptions import NotDeterministic, WorkflowStuck
+from django_workflow.exceptions import DeterminismViolation, NotDeterministic, WorkflowStuck
 from django_workflow.handler.commands import Violate
+
+Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger("django_workflow.handler")
 
 # Callbacks in one poll. A handler that spins (`while True: await asyncio.sleep(0)`) would never come to rest.
 POLL_LIMIT = 1_000_000
-# A dropped coroutine that goes on awaiting in its `finally` is closed again, this often.
-CLOSE_LIMIT = 100
+# A dropped coroutine that goes on awaiting in its `finally` is thrown out again, this often.
+CLOSE_LIMIT = 1_000
+# Objects looked at in search of coroutines that a dropped one holds and never began.
+LOOK_LIMIT = 10_000
 
+# asyncio's functions that keep futures in sets: by what they leave behind, or by who asks for a future.
+_WAIT = ("asyncio.wait", "step.first_completed")
+_AS_COMPLETED = ("asyncio.as_completed", "step.as_completed")
 UNORDERED = {
-    "_wait.<locals>._on_completion": ("asyncio.wait", "step.first_completed"),
-    "as_completed.<locals>._on_completion": ("asyncio.as_completed", "step.as_completed"),
-    "_AsCompletedIterator._handle_completion": ("asyncio.as_completed", "step.as_completed"),
+    "_wait": _WAIT,
+    "_wait.<locals>._on_completion": _WAIT,
+    "as_completed.<locals>._on_completion": _AS_COMPLETED,
+    "as_completed.<locals>._wait_for_one": _AS_COMPLETED,
+    "_AsCompletedIterator._handle_completion": _AS_COMPLETED,
+    "_AsCompletedIterator._wait_for_one": _AS_COMPLETED,
 }
+_QUEUE_GET = asyncio.Queue.get.__code__
 
 
 class Dropped(BaseException):
-    """The handler is being dropped (a suspension or an ending): nothing it still asks for counts."""
+    """Thrown into a handler that is dropped (a suspension or an ending): nothing it still does counts."""
 
 
 class Timers:
     """Who makes a step of a timer. (An interface; `replay.Replay` is the one implementation.)"""
+
+    @property
+    def is_replaying(self) -> bool:
+        """True while the handler only repeats what has been said before."""
+        raise NotImplementedError
 
     def time(self) -> float:
         """Seconds since the workflow began, on the durable clock."""
@@ -63,6 +82,8 @@ class Timer(asyncio.TimerHandle):
 class OrderedFuture(asyncio.Future[Any]):
     """A future that hashes by creation, so that sets of futures have one order on every replay."""
 
+    number = 0  # of the step whose answer it takes; 0: of none
+
     def __init__(self, loop: DeterministicLoop) -> None:
         self._order = loop.next_order()
         super().__init__(loop=loop)
@@ -73,7 +94,7 @@ class OrderedFuture(asyncio.Future[Any]):
     def add_done_callback(
         self, fn: Callable[[Any], object], /, *, context: contextvars.Context | None = None
     ) -> None:
-        _refuse_unordered(self.get_loop(), fn)
+        _refuse_unordered(self.get_loop(), _code_of(fn))
         super().add_done_callback(fn, context=context)
 
 
@@ -91,14 +112,18 @@ class OrderedTask(asyncio.Task[Any]):
     def add_done_callback(
         self, fn: Callable[[Any], object], /, *, context: contextvars.Context | None = None
     ) -> None:
-        _refuse_unordered(self.get_loop(), fn)
+        _refuse_unordered(self.get_loop(), _code_of(fn))
         super().add_done_callback(fn, context=context)
 
 
-def _refuse_unordered(loop: asyncio.AbstractEventLoop, callback: Any) -> None:
-    # asyncio.wait and as_completed keep sets and tell nobody; the callbacks that they leave give them away.
+def _code_of(callback: Any) -> CodeType | None:
     # Methods arrive bound; the code object's qualified name is the same on every supported Python.
     code = getattr(getattr(callback, "__func__", callback), "__code__", None)
+    return code if isinstance(code, CodeType) else None
+
+
+def _refuse_unordered(loop: asyncio.AbstractEventLoop, code: CodeType | None) -> None:
+    # asyncio.wait and as_completed keep sets and tell nobody: their callbacks and futures give them away.
     twin = UNORDERED.get(code.co_qualname) if code is not None and "asyncio" in code.co_filename else None
     if twin is not None and isinstance(loop, DeterministicLoop):
         name, ordered = twin
@@ -122,6 +147,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._orders = 0
         self._polling = False
+        self._refused = False
+        self.callbacks = 0  # run so far; never decreases
         self.dropped = False
 
     def next_order(self) -> int:
@@ -138,17 +165,22 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 if not self._ready or ended():
                     return
                 self._run(self._ready.popleft())
-        self._violate(WorkflowStuck("its handler never comes to rest: a loop in it awaits nothing that takes time"))
+        self._violate(
+            WorkflowStuck("its handler never comes to rest: a loop in it awaits nothing that takes time")
+        )
 
     def _run(self, handle: asyncio.Handle) -> None:
         if handle.cancelled():
             return
+        self.callbacks += 1
         context, callback, args = handle._context, handle._callback, handle._args  # type: ignore[attr-defined]
         try:
             context.run(callback, *args)
-        except (SystemExit, NotDeterministic):
-            pass  # a task keeps what it raised as its outcome; a refusal is kept by the replay
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise  # Ctrl-C at the worker, not the handler's business
+        except (SystemExit, DeterminismViolation, NotDeterministic, WorkflowStuck):
+            pass  # a task keeps what it raised as its outcome; a violation is kept by the replay
+        except BaseException as error:  # noqa: BLE001  as asyncio: one callback's error ends no other
             self.call_exception_handler({"message": "a callback of a handler raised", "exception": error})
 
     def fire(self, handle: asyncio.Handle) -> None:
@@ -156,10 +188,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
 
     def drop(self) -> None:
-        """Close every coroutine of the handler, without a trace.
+        """End every coroutine of the handler, without a trace.
 
-        Python runs the `finally` blocks of a coroutine that is closed. What they ask of this loop or of the
-        step context raises `Dropped`, so that a suspension has no effect of its own.
+        Each is left by an exception, so that Python has nothing to close (and to warn of) when it collects them.
+        Their `finally` blocks run, as they must; this loop and the step context are inert by then: what is
+        awaited there never comes, and is left by an exception in its turn.
         """
         self.dropped = True
         tasks, self._tasks = self._tasks, []
@@ -167,17 +200,27 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             for task in tasks:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 if not task.done():
-                    task.context.run(_close, task.get_coro())
+                    task.context.run(self._leave, task)
                 elif not task.cancelled():
                     task.exception()  # retrieved: asyncio is not to report it when it collects the task
             for generator in list(self._generators):
                 _close_generator(generator)
         self._ready.clear()
 
+    def _leave(self, task: OrderedTask) -> None:
+        asyncio_tasks._enter_task(self, task)
+        try:
+            _throw_out(task.get_coro())
+        finally:
+            asyncio_tasks._leave_task(self, task)
+
     # ── what asyncio asks of a loop ─────────────────────────────────────────────────────────────────────────
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         if not self.dropped:
@@ -187,20 +230,20 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def call_later(
         self,
         delay: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        self._refuse_dropped()
         timer = Timer(self.time() + delay, callback, args, self, context)
-        self._timers.add_timer(timer, delay)
+        if not self.dropped:
+            self._timers.add_timer(timer, delay)
         return timer
 
     def call_at(
         self,
         when: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_later(when - self.time(), callback, *args, context=context)
@@ -209,7 +252,10 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         return self._timers.time()
 
     def create_future(self) -> OrderedFuture:
-        self._refuse_dropped()
+        caller = sys._getframe(1)
+        if caller.f_code is _QUEUE_GET and caller.f_back is not None:
+            caller = caller.f_back
+        _refuse_unordered(self, caller.f_code)
         return OrderedFuture(self)
 
     def create_task(
@@ -221,25 +267,25 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         **options: Any,
     ) -> OrderedTask:
         if self.dropped:
-            coro.close()
-            raise Dropped
+            _close_unstarted(coro)
         task = OrderedTask(coro, self, contextvars.copy_context() if context is None else context)
         if name is not None:
             task.set_name(str(name))
-        self._tasks.append(task)
-        return task
-
-    def _refuse_dropped(self) -> None:
         if self.dropped:
-            raise Dropped
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        else:
+            self._tasks.append(task)
+        return task
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         if isinstance(handle, Timer) and not self.dropped:
             self._timers.drop_timer(handle)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if not self.dropped:
-            logger.error("%s", context.get("message", "an error in a handler"), exc_info=context.get("exception"))
+        if not self.dropped and not self._timers.is_replaying:
+            logger.error(
+                "%s", context.get("message", "an error in a handler"), exc_info=context.get("exception")
+            )
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
@@ -262,16 +308,23 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return False  # asyncio warns when a coroutine is closed on a closed loop
 
-    def refuse(self, what: str, hint: str) -> NoReturn:
-        """Raise `NotDeterministic`, and see that no `except` hides it."""
-        if self.dropped:
-            raise Dropped
+    def refuse(self, what: str, hint: str) -> OrderedFuture:
+        """Raise `NotDeterministic`, and see that no `except` hides it.
+
+        A handler that goes on all the same is not told twice: it gets a future that nothing sets, so that even a loop
+        with a bare `except` comes to rest.
+        """
+        if self.dropped or self._refused:
+            return OrderedFuture(self)
+        self._refused = True
         raise self._violate(NotDeterministic(what, hint))
 
 
-def _refused(name: str) -> Callable[..., NoReturn]:
-    def method(self: DeterministicLoop, *args: object, **kwargs: object) -> NoReturn:
-        self.refuse(f"loop.{name}() in a handler", "a handler does no I/O and has no threads; move this into a step")
+def _refused(name: str) -> Callable[..., OrderedFuture]:
+    def method(self: DeterministicLoop, *args: object, **kwargs: object) -> OrderedFuture:
+        return self.refuse(
+            f"loop.{name}() in a handler", "a handler does no I/O and has no threads; move this into a step"
+        )
 
     method.__name__ = name
     return method
@@ -304,45 +357,69 @@ class _Running:
         if self._loop.dropped:
             _close_generator(generator)
         else:
-            self._loop.call_soon(self._loop.create_task, generator.aclose())
+            self._loop.call_soon(self._aclose, generator)
+
+    def _aclose(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._loop.create_task(generator.aclose())
 
 
 # ── dropping ────────────────────────────────────────────────────────────────────────────────────────────────
 
+_HOLDERS = (
+    *(list, tuple, dict, set, frozenset, deque, functools.partial, CellType),
+    *(CoroutineType, GeneratorType, AsyncGeneratorType),
+)
 
-def _close(coroutine: Any) -> None:
-    for unstarted in list(_unstarted(coroutine)):
-        unstarted.close()  # else Python warns that it was never awaited
-    for _ in range(CLOSE_LIMIT):
-        try:
-            coroutine.close()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            # "coroutine ignored GeneratorExit": its `finally` awaits something bare. All else is its own end.
-            if isinstance(error, RuntimeError) and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED:
-                continue
-        return
+# Coroutines that catch whatever is thrown into them and await again. Python would run them once more, and complain,
+# if they were collected; so they are kept.
+_undying: list[Any] = []
+
+
+def _throw_out(coroutine: Any) -> None:
+    _close_unstarted(coroutine)
+    _throw_until_it_ends(coroutine, coroutine)
 
 
 def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    _close_unstarted(generator)
     closing: Any = generator.aclose()
+    try:
+        closing.send(None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001  whatever it raises, that is its end
+        return
+    _throw_until_it_ends(generator, closing)
+
+
+def _throw_until_it_ends(holder: Any, awaited: Any) -> None:
     for _ in range(CLOSE_LIMIT):
+        _close_unstarted(holder)
         try:
-            closing.send(None)
+            # Not close(): it tells each coroutine on the way that an inner one "ignored GeneratorExit".
+            awaited.throw(Dropped())
         except KeyboardInterrupt:
             raise
-        except BaseException:
+        except BaseException:  # noqa: BLE001  whatever it raises, that is its end
             return
+    _undying.append(holder)
+    logger.warning(
+        "%r catches BaseException in a loop and can't be suspended cleanly; it stays in memory. "
+        "Catch Exception instead",
+        holder,
+    )
 
 
-def _unstarted(coroutine: Any) -> Iterator[Coroutine[Any, Any, Any]]:
-    """Coroutines that the frames below hold but have not begun to await."""
-    while coroutine is not None:
-        frame: FrameType | None = getattr(coroutine, "cr_frame", None)
-        for value in list(frame.f_locals.values()) if frame is not None else ():
-            held = value.values() if isinstance(value, dict) else value
-            for candidate in held if isinstance(held, list | tuple | set | type({}.values())) else (value,):
-                if inspect.iscoroutine(candidate) and inspect.getcoroutinestate(candidate) == inspect.CORO_CREATED:
-                    yield candidate
-        coroutine = getattr(coroutine, "cr_await", None)
+def _close_unstarted(holder: Any) -> None:
+    """Close what `holder` or a collection that it holds has not begun to await: Python warns of such coroutines."""
+    unstarted, seen, unseen = [], {id(holder)}, [holder]
+    while unseen and len(seen) < LOOK_LIMIT:
+        held = unseen.pop()
+        if inspect.iscoroutine(held) and inspect.getcoroutinestate(held) == inspect.CORO_CREATED:
+            unstarted.append(held)
+        for inner in gc.get_referents(held):
+            if isinstance(inner, _HOLDERS) and id(inner) not in seen:
+                seen.add(id(inner))
+                unseen.append(inner)
+    for coroutine in unstarted:  # all found before one is closed: an outer one lets go of its inner ones
+        coroutine.close()

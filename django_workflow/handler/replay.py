@@ -19,8 +19,10 @@ from django_workflow.exceptions import (
     DeterminismViolation,
     InternalError,
     LimitReached,
+    NotDeterministic,
     UsageError,
     WorkflowStuck,
+    dotted_path,
 )
 from django_workflow.handler import audit
 from django_workflow.handler.commands import (
@@ -35,8 +37,13 @@ from django_workflow.handler.commands import (
 )
 from django_workflow.handler.context import StepContext
 from django_workflow.handler.definition import WorkflowDefinition
-from django_workflow.handler.loop import DeterministicLoop, Dropped, OrderedFuture, Timer, Timers
+from django_workflow.handler.loop import DeterministicLoop, OrderedFuture, Timer, Timers
 from django_workflow.states import StepKind, StepState
+
+# Steps refused in one go, without a return to the loop.
+REFUSED_ASKS_LIMIT = 10_000
+# Django's guard against the ORM in async code, by name: nothing here imports Django.
+ASYNC_UNSAFE = "django.core.exceptions.SynchronousOnlyOperation"
 
 
 class Delivery(NamedTuple):
@@ -75,8 +82,9 @@ class Replay(Timers):
         self._logs: list[tuple[logging.Logger, logging.LogRecord]] = []
         self._violation: BaseException | None = None
         self._main: asyncio.Task[Any] | None = None
+        self._refused_asks = (0, 0)  # (in callback n, so many since the last step)
         self._live = not world.committed
-        self._loop = DeterministicLoop(self, self.violate)
+        self._loop = DeterministicLoop(self, self.violate)  # type: ignore[abstract]  # the rest is refused by name
 
     # ── the life of a handler ───────────────────────────────────────────────────────────────────────────────
 
@@ -86,7 +94,9 @@ class Replay(Timers):
             positional, named = self._definition.signature.decode_arguments(self._args)
             coroutine = self._definition.handler(StepContext(self), *positional, **named)
         except UsageError as error:  # the handler no longer takes what it was started with
-            coroutine = _raise(error)
+            self._main = self._loop.create_task(_raise(error))
+            self._poll()
+            return self.outcome
         # An empty context: what the worker has set for itself is none of the handler's business.
         self._main = self._loop.create_task(coroutine, context=contextvars.Context())
         self._poll()
@@ -127,6 +137,8 @@ class Replay(Timers):
         if self._main.cancelled():
             return Finished(error=asyncio.CancelledError("the handler canceled itself"))
         error = self._main.exception()
+        if error is not None and dotted_path(type(error)) == ASYNC_UNSAFE:
+            return Violated(_orm_in_a_handler(error))
         return Finished(result=self._main.result()) if error is None else Finished(error=error)
 
     def close(self) -> None:
@@ -141,22 +153,29 @@ class Replay(Timers):
     # ── what a handler does ─────────────────────────────────────────────────────────────────────────────────
 
     def ask(self, command: Command) -> OrderedFuture:
-        """A step that the handler asks for; its answer comes as an `Answer`."""
-        future = self._loop.create_future()  # raises `Dropped` when the handler is being dropped
-        self._record(command, future)
-        future.add_done_callback(self._given_up)
+        """A step that the handler asks for; its answer comes as an `Answer`.
+
+        A handler that is dropped, or that goes on after a violation, asks for nothing: no answer ever comes.
+        """
+        future = self._loop.create_future()
+        if not self._is_over():
+            future.number = command.number
+            self._record(command, future)
+            future.add_done_callback(self._given_up)
         return future
 
     def next_number(self) -> int:
-        """The number of the step asked for next. Raises `Dropped` when the handler is being dropped."""
-        if self._loop.dropped:
-            raise Dropped
+        """The number of the step asked for next."""
+        if not self._is_over():
+            self._count_refused_asks()
         return len(self.commands) + 1
 
     def time(self) -> float:
         return (self.now - self.world.began_at).total_seconds()
 
     def add_timer(self, handle: Timer, delay: float) -> None:
+        if self._is_over():
+            return
         handle.number = self.next_number()
         seconds = round(max(delay, 0.0), 6)
         self._record(sleep_command(handle.number, "sleep", seconds, self.now), handle)
@@ -188,6 +207,22 @@ class Replay(Timers):
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _is_over(self) -> bool:
+        return self._loop.dropped or self._violation is not None
+
+    def _count_refused_asks(self) -> None:
+        # `while True: try: await step… except Exception: pass` around a step that is refused (bad arguments, a limit)
+        # never comes back to the loop.
+        callback, asks = self._refused_asks
+        asks = asks + 1 if callback == self._loop.callbacks else 1
+        self._refused_asks = (self._loop.callbacks, asks)
+        if asks > REFUSED_ASKS_LIMIT:
+            raise self.violate(
+                WorkflowStuck(
+                    f"its handler asks for step {len(self.commands) + 1} again and again, and it is refused"
+                )
+            )
+
     def _record(self, command: Command, waiter: OrderedFuture | Timer) -> None:
         recorded = self._recorded.get(command.number)
         if recorded is not None and not _repeats(command, recorded):
@@ -196,6 +231,7 @@ class Replay(Timers):
             self._check_limits(command)
         self.journal_size += len(command.args)
         self.commands.append(command)
+        self._refused_asks = (0, 0)
         self._waiting[command.number] = waiter
 
     def _check_limits(self, command: Command) -> None:
@@ -214,12 +250,9 @@ class Replay(Timers):
                 "store large values in your own tables and pass their ids between steps",
             )
 
-    def _given_up(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            for number, waiter in list(self._waiting.items()):
-                if waiter is future:
-                    del self._waiting[number]
-                    self.canceled.add(number)
+    def _given_up(self, future: OrderedFuture) -> None:
+        if future.cancelled() and self._waiting.pop(future.number, None) is not None:
+            self.canceled.add(future.number)
 
     def _hand_over(self, number: int, answer: Answer, at: datetime) -> None:
         waiter = self._waiting.pop(number, None)
@@ -270,6 +303,12 @@ class Replay(Timers):
 
 async def _raise(error: Exception) -> Any:
     raise error
+
+
+def _orm_in_a_handler(error: BaseException) -> NotDeterministic:
+    refused = NotDeterministic("the ORM in a handler", "move this into a query or a mutation")
+    refused.__cause__ = error  # its traceback shows the line
+    return refused
 
 
 def recorded_answer(step: Recorded) -> Answer:
@@ -323,5 +362,3 @@ def as_recorded(command: Command, **columns: Any) -> Recorded:
         completed_at=None,
     )
     return blank._replace(**columns)
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self
 from uuid import UUID
@@ -18,7 +18,7 @@ from django_workflow.handler import registry
 from django_workflow.handler.commands import Blocked, Finished, Violated
 from django_workflow.handler.definition import WorkflowDefinition, function_path
 from django_workflow.handler.replay import Replay
-from django_workflow.journal import clock, steps, wakes
+from django_workflow.journal import clock, processes, steps, wakes
 from django_workflow.journal.database import alias, connection
 from django_workflow.manager import Id, identify, workflow
 from django_workflow.models import Step, Workflow
@@ -67,6 +67,7 @@ class Harness:
     """
 
     def __init__(self) -> None:
+        processes.token()  # registers this process, once: not a commit of what is tested
         self._clock = TestClock()
         self._fault = CommitFault(connection())
         self._stack = ExitStack()
@@ -125,7 +126,7 @@ class Harness:
         """Let the durable clock stand still at `at` (aware), until `advance()` moves it."""
         if not isinstance(at, datetime) or at.utcoffset() is None:
             raise UsageError(f"freeze({at!r}): give an aware datetime")
-        self._clock.freeze(at)
+        self._clock.freeze(at.astimezone(UTC))
 
     def advance(self, delta: timedelta) -> int:
         """Move the durable clock by `delta`, then drain. Returns what `drain()` returns."""

@@ -202,8 +202,8 @@ def test_9_a_background_task_that_nobody_awaits_ends_with_the_handler(workflow_h
     assert workflow_harness.result(run) == "ended"
     assert rows("never") == 0
     assert [(s.kind, s.state) for s in workflow_harness.journal(run)] == [
-        ("sleep", "canceled"),
         ("action", "completed"),
+        ("sleep", "canceled"),
     ]
 
 
