@@ -80,3 +80,10 @@ Q_CLUSTER = {
     "save_limit": -1,
     "catch_up": False,
 }
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    # django-q2 writes a line for each message, and to the terminal where nobody else cares.
+    "loggers": {"django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False}},
+}

@@ -62,10 +62,11 @@ class Workers:
             process.stdin.write(command)
 
     def _speaking(self, within: float) -> list[subprocess.Popen[bytes]]:
-        heard, _, _ = select.select([process.stdout for process in self._processes], [], [], max(within, 0))
+        by_pipe = {process.stdout.fileno(): process for process in self._processes if process.stdout}
+        heard, _, _ = select.select(by_pipe, [], [], max(within, 0))
         if not heard:
             raise TimeoutError(f"the batch was not done within {BATCH_SECONDS:.0f} seconds")
-        return [process for process in self._processes if process.stdout in heard]
+        return [by_pipe[pipe] for pipe in heard]
 
     def _hear(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         assert process.stdout is not None

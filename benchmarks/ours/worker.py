@@ -46,7 +46,7 @@ def _work() -> None:
         asked_at = monotonic()
         return False
 
-    done = 0
+    done = 1
     while not select.select([0], [], [], 0 if done else IDLE_SECONDS)[0]:
         done = drain("", seconds=settings.DRAIN_SECONDS, stop=note_the_time)
         if done:

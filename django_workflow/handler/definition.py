@@ -11,7 +11,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Coroutine
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from django_workflow.exceptions import InvalidArguments, InvalidDefinition, StepKindMismatch
 from django_workflow.payloads import CallSignature, signature_of
@@ -38,9 +38,7 @@ class WorkflowDefinition(Generic[P, R]):
     """A handler with its name and version. Made by `WorkflowManager.define`."""
 
     def __init__(self, handler: Handler[P, R], *, name: str, version: int, manager: WorkflowManager) -> None:
-        self._handler = (
-            _checked_handler(handler),
-        )  # in a tuple: a function as an attribute reads as a method
+        self._handler: Any = _checked_handler(handler)
         self.name = _checked_name(name)
         self.version = _checked_version(version)
         self.manager = manager
@@ -50,7 +48,7 @@ class WorkflowDefinition(Generic[P, R]):
     @property
     def handler(self) -> FunctionType:
         """The `async def` itself."""
-        return self._handler[0]
+        return cast("FunctionType", self._handler)  # declared as a function, it would be typed as a method
 
     @functools.cached_property
     def signature(self) -> CallSignature:

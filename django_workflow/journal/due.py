@@ -64,17 +64,16 @@ def look(cluster: str, since: datetime | None = None, within: timedelta = clock.
 def oldest_due_age() -> timedelta | None:
     """For how long the oldest due work has been waiting; None when nothing is due. One statement."""
     connection = database.connection()
-    first = "(SELECT due_at FROM {} WHERE due_at IS NOT NULL{} ORDER BY due_at LIMIT 1)"
+    until = f"due_at <= {clock.sql_once(connection)}"
+    first = f"(SELECT due_at FROM {{}} WHERE {until}{{}} ORDER BY due_at LIMIT 1)"
     workflow, step = _table(connection, Workflow), _table(connection, Step)
+    sql = f"SELECT {clock.sql(connection)}, {first.format(workflow, '')}, {first.format(step, _CLAIMABLE)}"
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {clock.sql(connection)}, {first.format(workflow, '')}, {first.format(step, _CLAIMABLE)}",
-            [],
-        )
+        cursor.execute(sql)
         now, *dues = (clock.to_python(value) for value in cursor.fetchone())
     assert now is not None
-    overdue = [due for due in dues if due is not None and due <= now]
-    return now - min(overdue) if overdue else None
+    overdue = [due for due in dues if due is not None]
+    return max(now - min(overdue), clock.ZERO) if overdue else None
 
 
 # A sleeping step needs nobody: its workflow is due when it is.

@@ -1,0 +1,1 @@
+"""Whether the benchmarks run. What they measure is no matter of a test."""

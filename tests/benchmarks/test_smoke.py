@@ -1,0 +1,61 @@
+"""The smallest workload through the command line, and the figures of which the result is made."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.workloads import exponent
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_smallest_run_writes_its_figures_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    ran = benchmarks("w1a", "--database=sqlite", "--workers=1", "--size=1", "--rounds=1", f"--json={file}")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "W1A  1 workflows of 10 mutations" in ran.stdout
+    result = json.loads(file.read_text())
+    assert {"machine", "workers", "rounds", "workloads"} == result.keys()
+    (workload,) = result["workloads"]
+    assert workload["size"] == {"workflows": 1, "steps": 10, "kind": "mutations"}
+    assert len(workload["load"]["before"]) == 3
+    (system,) = workload["systems"]
+    assert (system["system"], system["database"]) == ("django_workflow", "sqlite")
+    (seconds,) = system["samples_s"]["seconds"]
+    figures = system["figures"]
+    assert figures["workflows_per_s"] == pytest.approx(1 / seconds)
+    assert figures["steps_per_s"] == pytest.approx(10 / seconds)
+    assert figures["statements_per_step"] > 0
+    # Each workflow is started by one INSERT, whatever else the engine does.
+    started = [
+        n for text, n in figures["statements_by_text"].items() if 'INTO "django_workflow_workflow"' in text
+    ]
+    assert started == [1]
+
+
+def test_an_unknown_workload_is_refused_by_name() -> None:
+    ran = benchmarks("w9")
+
+    assert ran.returncode == 2
+    assert "'w9' is no workload; there are w1a, w1b, w2a, w2b, w3" in ran.stderr
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_exponent_is_that_of_the_power_law_behind_the_points(power: float) -> None:
+    sizes = [100, 1000, 3000]
+
+    assert exponent(sizes, [0.3 * size**power for size in sizes]) == pytest.approx(power)
+
+
+def test_one_size_has_no_exponent() -> None:
+    assert exponent([100], [1.0]) is None

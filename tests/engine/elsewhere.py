@@ -1,0 +1,70 @@
+"""Another worker: a thread with database connections of its own.
+
+Rules of this file: no luck. A test says by its own calls and events what happens elsewhere and when; a thread
+that doesn't come to its end within `PATIENCE` is a failure, not a wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from django.db import connections
+
+T = TypeVar("T")
+PATIENCE = 60.0  # seconds; only ever used up by a deadlock
+
+
+class Elsewhere(Generic[T]):
+    """Runs `function` in another thread from now on."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._future: Future[T] = Future()
+        self._function = function
+        threading.Thread(target=self._run, name="elsewhere", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._future.set_result(self._function())
+        except BaseException as error:  # noqa: BLE001  handed to whoever asks for the result
+            self._future.set_exception(error)
+        finally:
+            connections.close_all()
+
+    def result(self) -> T:
+        """What the function returned, once it has; raises what it raised."""
+        return self._future.result(PATIENCE)
+
+
+def elsewhere(function: Callable[[], T]) -> T:
+    """Run `function` in another thread, on other connections, and return its result."""
+    return Elsewhere(function).result()
+
+
+def wait(event: threading.Event) -> None:
+    """Wait for what another thread is certain to do."""
+    assert event.wait(PATIENCE), "the other thread never came to the point that this one waits for"
+
+
+@contextmanager
+def before_statements(hook: Callable[[str], None]) -> Iterator[None]:
+    """Call `hook` with each statement that this thread is about to send, the hook's own not included."""
+    from django_workflow.journal.database import connection
+
+    inside = False
+
+    def wrapper(execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        nonlocal inside
+        if not inside:
+            inside = True
+            try:
+                hook(str(sql))
+            finally:
+                inside = False
+        return execute(sql, params, many, context)
+
+    with connection().execute_wrapper(wrapper):
+        yield
