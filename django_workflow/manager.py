@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -21,7 +23,7 @@ from django_workflow.exceptions import (
 )
 from django_workflow.handler import registry
 from django_workflow.handler.definition import Handler, WorkflowDefinition
-from django_workflow.journal import wakes, workflows
+from django_workflow.journal import clock, wakes, workflows
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import alias, connection
 from django_workflow.models import Step, StepQuerySet, Workflow, WorkflowQuerySet
@@ -32,6 +34,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Id = UUID | str | Workflow
+
+# What no text column of all databases takes: NUL, and halves of surrogate pairs.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 # How often join() looks (seconds): often at first, seldom when it takes long.
 JOIN_FIRST, JOIN_SLOWEST = 0.01, 0.25
@@ -197,6 +202,7 @@ class WorkflowManager:
         Raises:
             TimeoutError: it has not finished in time.
             UsageError: inside a transaction, which would never see it finish.
+            InvalidArguments: the timeout is no duration.
             WorkflowNotFound: there is no such workflow.
 
         """
@@ -204,7 +210,7 @@ class WorkflowManager:
             raise UsageError(
                 "join() inside a transaction would wait for what the transaction can't see; call it after the commit"
             )
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = _checked_timeout(timeout)
         ends_at = None if seconds is None else monotonic() + seconds
         pause = JOIN_FIRST
         while True:
@@ -233,7 +239,7 @@ class WorkflowManager:
         if not isinstance(reason, str):
             raise InvalidArguments("cancel()", [f"reason: {reason!r} is no text"])
         pk = identify(workflow_id)
-        if workflows.cancel(pk, reason.replace("\0", "\N{REPLACEMENT CHARACTER}")):
+        if workflows.cancel(pk, UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", reason)):
             return True
         if not Workflow.objects.using(alias()).filter(id=pk).exists():
             raise WorkflowNotFound(pk)
@@ -327,16 +333,40 @@ def _checked_start_options(definition: WorkflowDefinition[Any, Any]) -> dict[str
     run_at, run_after, priority = given.get("run_at"), given.get("run_after"), given.get("priority", 0)
     if run_at is not None and (not isinstance(run_at, datetime) or run_at.utcoffset() is None):
         problems.append(f"run_at: {run_at!r} is no aware datetime; give one with a time zone")
-    if run_after is not None and not isinstance(run_after, timedelta):
+    if run_after is not None:
         try:
-            run_after = timedelta(seconds=float(run_after))
-        except (TypeError, ValueError, OverflowError):
+            run_after = _delay(run_after)
+        except (TypeError, ValueError):
             problems.append(f"run_after: {run_after!r} is no duration; give seconds or a timedelta")
+        except OverflowError:
+            problems.append(f"run_after: {run_after!r} from now is past the year 9999")
     if type(priority) is not int or abs(priority) > 2**31 - 1:
         problems.append(f"priority: {priority!r} is no whole number of 32 bits")
     if problems:
         raise InvalidArguments(f"{definition.name}.using()", problems)
     return {"run_at": run_at, "run_after": run_after, "priority": priority}
+
+
+def _delay(run_after: Any) -> timedelta:
+    if not isinstance(run_after, timedelta):
+        if isinstance(run_after, bool):
+            raise TypeError
+        run_after = timedelta(seconds=float(run_after))
+    if run_after > timedelta(days=365_000):
+        clock.read(connection()) + run_after  # far enough to ask whether the calendar goes that far
+    return max(run_after, clock.ZERO)
+
+
+def _checked_timeout(timeout: Any) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, timedelta):
+        return timeout.total_seconds()
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
+        raise InvalidArguments(
+            "join()", [f"timeout: {timeout!r} is no duration; give seconds, a timedelta, or None"]
+        )
+    return float(timeout)
 
 
 def _running_steps(workflow_id: UUID) -> tuple[RunningStep, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.db.models import Q
 
-from django_workflow.exceptions import ErrorInfo
+from django_workflow.exceptions import ErrorInfo, InvalidArguments
 from django_workflow.handler import registry
 from django_workflow.payloads import decode_error, decode_plain
 from django_workflow.states import StepKind, StepState, WorkflowState
@@ -54,7 +54,12 @@ class WorkflowQuerySet(models.QuerySet["Workflow"]):
 
     def of(self, definition: WorkflowDefinition[Any, Any] | str) -> WorkflowQuerySet:
         """Those of one definition (or of the definition with that name), all versions."""
-        return self.filter(definition=definition if isinstance(definition, str) else definition.name)
+        name = definition if isinstance(definition, str) else getattr(definition, "name", None)
+        if not isinstance(name, str):
+            raise InvalidArguments(
+                "of()", [f"definition: {definition!r} is neither a definition nor the name of one"]
+            )
+        return self.filter(definition=name)
 
 
 class Workflow(models.Model):

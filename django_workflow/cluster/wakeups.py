@@ -25,6 +25,7 @@ logger = logging.getLogger("django_workflow.cluster")
 
 TASK: Final = "django_workflow.cluster.tasks.drain"
 WINDOW: Final = 0.05  # seconds in which one wake-up of a cluster stands for all
+BROKEN_SECONDS: Final = 5.0  # for which a broker that didn't answer is left alone; each try may take as long
 COMPLAINT_SECONDS: Final = 60.0  # between two log records about a broker that doesn't answer
 
 
@@ -42,11 +43,13 @@ def send(cluster: str) -> None:
 
 def send_unless_waiting(cluster: str) -> None:
     """Send a wake-up again, unless one still waits at the broker: nobody may be there to take them."""
+    if _throttle.is_broken():
+        return
     try:
         with _steady_connection():
             waiting = _broker(queue_name(cluster)).queue_size() or 0
     except Exception as error:  # noqa: BLE001  each broker has its own errors
-        _complain(cluster, error)
+        _give_up(cluster, error)
         return
     if not waiting:
         send(cluster)
@@ -77,12 +80,21 @@ class _Throttle:
         self._lock = threading.Lock()
         self._open_until: dict[str, float] = {}
         self._held_back: set[str] = set()
+        self._broken_until = 0.0
+
+    def breaks(self) -> None:
+        """The broker doesn't answer: for a while nothing is sent, and nothing held back."""
+        self._broken_until = monotonic() + BROKEN_SECONDS
+
+    def is_broken(self) -> bool:
+        """True while the broker is left alone."""
+        return monotonic() < self._broken_until
 
     def admits(self, cluster: str) -> bool:
-        """True iff the caller is to send; False: it is sent at the window's end."""
+        """True iff the caller is to send; False: it is sent at the window's end, if the broker answers."""
         with self._lock:
             now = monotonic()
-            if cluster in self._held_back:
+            if cluster in self._held_back or self.is_broken():
                 return False
             wait = self._open_until.get(cluster, 0.0) - now
             if wait <= 0 or not self._trail(cluster, wait):
@@ -146,8 +158,7 @@ def _deliver(cluster: str) -> None:
                 TASK, cluster, broker=_broker(queue), cluster=queue, timeout=-1, save=False, ack_failure=True
             )
     except Exception as error:  # noqa: BLE001  each broker has its own errors, and none is the caller's
-        _brokers.by_queue.pop(queue, None)
-        _complain(cluster, error)
+        _give_up(cluster, error)
 
 
 @contextmanager
@@ -171,8 +182,11 @@ def _broker(queue: str) -> Any:
     return _brokers.by_queue[queue]
 
 
-def _complain(cluster: str, error: Exception) -> None:
+def _give_up(cluster: str, error: Exception) -> None:
+    """The wake-up is lost, and the next ones for a while: nobody who starts a workflow is to wait for a dead broker."""
     global _complained_at
+    _brokers.by_queue.pop(queue_name(cluster), None)
+    _throttle.breaks()
     now = monotonic()
     if _complained_at is None or now - _complained_at >= COMPLAINT_SECONDS:
         _complained_at = now

@@ -43,7 +43,8 @@ class TurnTransaction:
     def _begin(self) -> None:
         if self._atomic is None:
             here = connection()
-            if not here.in_atomic_block:
+            if here.errors_occurred and not here.in_atomic_block:
+                # Only then: it would also end a healthy connection, each time, where CONN_MAX_AGE is 0.
                 here.close_if_unusable_or_obsolete()
             atomic = transaction.atomic(using=alias())
             try:
@@ -58,7 +59,9 @@ class TurnTransaction:
 
     def spares_reads(self) -> bool:
         """True where a read outside of a transaction is better: on SQLite each transaction holds the write lock."""
-        return self._atomic is None and connection().vendor == "sqlite"
+        # Inside a caller's transaction (a `TestCase`) a failed statement would break that one: a savepoint is needed.
+        here = connection()
+        return self._atomic is None and here.vendor == "sqlite" and not here.in_atomic_block
 
     def is_overdue(self) -> bool:
         """True when it has been open for long enough."""

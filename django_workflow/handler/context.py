@@ -141,7 +141,10 @@ class StepContext:
             options = replace(options, run_at=_aware("using", "run_at", run_at), run_after=None)
         if run_after is not None:
             seconds = _seconds("using", "run_after", run_after)
-            options = replace(options, run_at=None, run_after=timedelta(seconds=seconds))
+            try:
+                options = replace(options, run_at=None, run_after=timedelta(seconds=max(seconds, 0.0)))
+            except OverflowError:
+                raise _past_the_calendar("using", "run_after") from None
         if inline is not None:
             options = replace(options, inline=_flag("inline", inline))
         if unstable_args is not None:
@@ -282,11 +285,18 @@ def _failure(name: str, number: int, answer: Answer) -> StepFailed:
 def _seconds(call: str, argument: str, value: float | timedelta) -> float:
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidArguments(
-            f"step.{call}()", [f"{argument}: {value!r} is no duration; give seconds or a timedelta"]
-        )
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # an int that no float holds
+        raise _past_the_calendar(call, argument) from None
+    raise InvalidArguments(
+        f"step.{call}()", [f"{argument}: {value!r} is no duration; give seconds or a timedelta"]
+    )
+
+
+def _past_the_calendar(call: str, argument: str) -> InvalidArguments:
+    return InvalidArguments(f"step.{call}()", [f"{argument}: it ends past the year 9999"])
 
 
 def _aware(call: str, argument: str, value: datetime) -> datetime:
@@ -294,7 +304,12 @@ def _aware(call: str, argument: str, value: datetime) -> datetime:
         raise InvalidArguments(
             f"step.{call}()", [f"{argument}: {value!r} is no aware datetime; give one with a time zone"]
         )
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidArguments(
+            f"step.{call}()", [f"{argument}: {value!r} is outside of the years 1 to 9999 in UTC"]
+        ) from None
 
 
 def _flag(option: str, value: bool) -> bool:

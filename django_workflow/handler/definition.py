@@ -171,21 +171,25 @@ def function_path(function: Any, kind: StepKind) -> str:
         StepKindMismatch: it is marked as something else than `kind`.
 
     """
-    path = _importable_path(function)
+    path = _importable_path(_plain(function))
     marked = getattr(function, MARK, kind)
     if marked != kind:
         raise StepKindMismatch(path, str(marked), str(kind))
     return path
 
 
-@functools.lru_cache(maxsize=4096)
-def _importable_path(function: Any) -> str:
+def _plain(function: Any) -> FunctionType:
     if isinstance(function, WorkflowDefinition):
         raise InvalidArguments("the step", [f"{function.name} is a workflow definition, not a step function"])
     if not isinstance(function, FunctionType):
         raise InvalidArguments(
             "the step", [f"{function!r} is {_what(function)}; give a plain function of a module"]
         )
+    return function
+
+
+@functools.lru_cache(maxsize=4096)
+def _importable_path(function: FunctionType) -> str:
     path = f"{function.__module__}.{function.__qualname__}"
     if "<lambda>" in path or "<locals>" in path:
         kind = "a lambda" if "<lambda>" in path else "defined inside another function"

@@ -378,6 +378,8 @@ _undying: list[Any] = []
 def _throw_out(coroutine: Any) -> None:
     _close_unstarted(coroutine)
     _throw_until_it_ends(coroutine, coroutine)
+    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED:
+        _keep(coroutine)
 
 
 def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
@@ -387,9 +389,12 @@ def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
         closing.send(None)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001  whatever it raises, that is its end
-        return
-    _throw_until_it_ends(generator, closing)
+    except BaseException:  # noqa: BLE001, S110  whatever it raises, that is its end
+        pass
+    else:
+        _throw_until_it_ends(generator, closing)
+    if getattr(generator, "ag_frame", None) is not None:
+        _keep(generator)
 
 
 def _throw_until_it_ends(holder: Any, awaited: Any) -> None:
@@ -402,12 +407,16 @@ def _throw_until_it_ends(holder: Any, awaited: Any) -> None:
             raise
         except BaseException:  # noqa: BLE001  whatever it raises, that is its end
             return
-    _undying.append(holder)
-    logger.warning(
-        "%r catches BaseException in a loop and can't be suspended cleanly; it stays in memory. "
-        "Catch Exception instead",
-        holder,
-    )
+
+
+def _keep(undying: Any) -> None:
+    if not any(undying is kept for kept in _undying):
+        _undying.append(undying)
+        logger.warning(
+            "%r catches BaseException in a loop and can't be suspended cleanly; it stays in memory. "
+            "Catch Exception instead",
+            undying,
+        )
 
 
 def _close_unstarted(holder: Any) -> None:

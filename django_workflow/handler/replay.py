@@ -177,7 +177,7 @@ class Replay(Timers):
         if self._is_over():
             return
         handle.number = self.next_number()
-        seconds = round(max(delay, 0.0), 6)
+        seconds = round(max(float(delay), 0.0), 6)  # an int, too, is told as a float
         self._record(sleep_command(handle.number, "sleep", seconds, self.now), handle)
 
     def drop_timer(self, handle: Timer) -> None:

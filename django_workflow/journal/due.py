@@ -69,7 +69,7 @@ def oldest_due_age() -> timedelta | None:
     workflow, step = _table(connection, Workflow), _table(connection, Step)
     sql = f"SELECT {clock.sql(connection)}, {first.format(workflow, '')}, {first.format(step, _CLAIMABLE)}"
     with connection.cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(sql, [])
         now, *dues = (clock.to_python(value) for value in cursor.fetchone())
     assert now is not None
     overdue = [due for due in dues if due is not None]

@@ -179,11 +179,9 @@ def release_dead(process: Process) -> int:
 
 def drop_stale() -> int:
     """Drop the rows of processes that gave no sign of life for a day and hold no lease; returns how many."""
-    dropped = 0
-    for process in _rows().filter(seen_at__lt=Now(-STALE_AFTER)):
-        if not _holds_a_lease(process):
-            dropped += _rows().filter(id=process.id, seen_at=process.seen_at).delete()[0]
-    return dropped
+    stale = _rows().filter(seen_at__lt=Now(-STALE_AFTER))
+    idle = [process.id for process in stale if not _holds_a_lease(process)]
+    return stale.filter(id__in=idle).delete()[0]
 
 
 def _holds_a_lease(process: Process) -> bool:

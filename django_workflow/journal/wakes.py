@@ -48,16 +48,16 @@ def ask(cluster: str, using: str | None = None) -> None:
     wake = _Wake(cluster)
     if not _asked(connections[alias], wake):
         # robust: what was committed stays committed, whatever becomes of the wake-up.
-        transaction.on_commit(wake, using=alias, robust=True)
+        transaction.on_commit(wake.send, using=alias, robust=True)
 
 
 @dataclass(frozen=True)
 class _Wake:
-    """What runs on commit. Equal ones of one transaction are one."""
+    """What is sent on commit. Equal ones of one transaction are one."""
 
     cluster: str
 
-    def __call__(self) -> None:
+    def send(self) -> None:
         if _sender is not None:
             _sender(self.cluster)
 
@@ -66,4 +66,6 @@ def _asked(connection: BaseDatabaseWrapper, wake: _Wake) -> bool:
     """True iff the transaction already has this wake-up, in a place that outlives the current savepoints."""
     # An ask inside a savepoint is dropped with it, so it stands only for asks inside the same savepoint.
     current = set(connection.savepoint_ids)
-    return any(hook[1] == wake and hook[0] <= current for hook in connection.run_on_commit)
+    return any(
+        getattr(hook[1], "__self__", None) == wake and hook[0] <= current for hook in connection.run_on_commit
+    )

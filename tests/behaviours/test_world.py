@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 import subprocess
 import urllib.request
@@ -348,7 +349,7 @@ def test_13_io_in_a_handler_is_not_deterministic_and_says_what_to_do(
     workflow_harness.drain()
     error = failed(run).error
     assert error.type == NOT_DETERMINISTIC
-    assert "step" in error.message
+    assert re.search("move this into a (step|query or a mutation)|use step[.]", error.message), error.message
     assert rows("kept") == 1
     assert rows("by the handler") == 0
     assert ("act", "went on") not in calls

@@ -1,5 +1,6 @@
 """A `manage.py qcluster` of its own for a test: started for real, watched, killed, and always cleaned up."""
 
+import contextlib
 import json
 import os
 import re
@@ -37,7 +38,9 @@ def eventually(condition: Callable[[], Any], what: str, within: float = DEADLINE
 class QCluster:
     """One cluster on the test's database: main process, sentinel, workers, pusher, monitor, one process group."""
 
-    def __init__(self, log: Path, *, queue: str = "tests", alt: str = "", broker: str = "orm", **workflow: Any) -> None:
+    def __init__(
+        self, log: Path, *, queue: str = "tests", alt: str = "", broker: str = "orm", **workflow: Any
+    ) -> None:
         """Prepare it.
 
         Args:
@@ -49,16 +52,7 @@ class QCluster:
         """
         self.name = alt or queue
         self.log = log
-        self.environment: Mapping[str, str] = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.cluster.settings",
-            "DATABASE": settings.DATABASE,
-            "DATABASE_NAME": str(connection.settings_dict["NAME"]),
-            "BROKER": broker,
-            "QUEUE_NAME": queue,
-            "DJANGO_WORKFLOW": json.dumps(workflow),
-            **({"Q_CLUSTER_NAME": alt} if alt else {}),
-        }
+        self.environment = environment(queue=queue, alt=alt, broker=broker, workflow=workflow)
         self._main: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -106,10 +100,8 @@ class QCluster:
     def kill(self) -> None:
         """Kill all of its processes at once, as a power failure does. Twice does no harm."""
         if self._main is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._main.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._main.wait()
             self._main = None
 
@@ -117,25 +109,39 @@ class QCluster:
         """True while the main process lives."""
         return self._main is not None and self._main.poll() is None
 
-    def python(self, code: str) -> str:
-        """Run a piece of code with the cluster's settings, in a process of its own; returns what it prints."""
-        return subprocess.run(
-            [sys.executable, "-c", f"import django; django.setup()\n{code}"],
-            cwd=ROOT,
-            env=self.environment,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-        ).stdout.strip()
+
+def environment(
+    *, queue: str = "tests", alt: str = "", broker: str = "orm", workflow: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """The environment of a process that works on the test's database."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.cluster.settings",
+        "DATABASE": settings.DATABASE,
+        "DATABASE_NAME": str(connection.settings_dict["NAME"]),
+        "BROKER": broker,
+        "QUEUE_NAME": queue,
+        "DJANGO_WORKFLOW": json.dumps(workflow or {}),
+        **({"Q_CLUSTER_NAME": alt} if alt else {}),
+    }
+
+
+def python(code: str, env: Mapping[str, str]) -> str:
+    """Run a piece of code with Django set up, in a process of its own; returns what it prints."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup()\n{code}"],
+        cwd=ROOT,
+        env=env,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE,
+    ).stdout.strip()
 
 
 def _children(pid: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and _stat(int(folder.name))[1:2] == [str(pid)]:
-            found.append(int(folder.name))
-    return found
+    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return [each for each in pids if _stat(each)[1:2] == [str(pid)]]
 
 
 def _group(pid: int) -> int | None:

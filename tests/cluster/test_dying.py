@@ -50,7 +50,9 @@ def test_another_worker_takes_over_from_one_that_was_killed(start_cluster: Start
     assert held_by("a", times=2) != killed
     open_the_gate("a")
     assert_ended_once(run, "a", attempts=2)
-    eventually(lambda: killed not in Process.objects.values_list("pid", flat=True), "the end of the dead one's row")
+    eventually(
+        lambda: killed not in Process.objects.values_list("pid", flat=True), "the end of the dead one's row"
+    )
     # The killed worker may have been the one that watched, or not; another takes its place in either case.
     eventually(lambda: len(cluster.workers()) == settings.Q_CLUSTER["workers"], "a worker in its place")
 

@@ -13,7 +13,7 @@ from django_workflow.journal import wakes
 from django_workflow.models import Workflow
 from tests.cluster.app.workflows import marks, naps, reported
 from tests.cluster.conftest import Start
-from tests.cluster.qcluster import DEADLINE, eventually
+from tests.cluster.qcluster import DEADLINE, eventually, python
 from tests.shop.models import Entry
 
 pytestmark = pytest.mark.cluster
@@ -48,7 +48,9 @@ def test_workflows_of_one_transaction_run_when_it_has_committed(start_cluster: S
 @pytest.mark.skipif(settings.DATABASE != "postgres", reason="one database is enough for a broker")
 def test_redis_as_the_broker(start_cluster: Start) -> None:
     cluster = start_cluster(broker="redis", queue=f"tests-{secrets.token_hex(4)}")
-    started = cluster.python("from tests.cluster.app.workflows import marks; print(marks.start('a').id)")
+    started = python(
+        "from tests.cluster.app.workflows import marks; print(marks.start('a').id)", cluster.environment
+    )
     status = workflow.join(started, DEADLINE)
     assert isinstance(status, Completed)
     assert status.result in cluster.workers()

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from django.db import connections
+from django.db import connection, connections
 
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds; only ever used up by a deadlock
@@ -52,8 +52,6 @@ def wait(event: threading.Event) -> None:
 @contextmanager
 def before_statements(hook: Callable[[str], None]) -> Iterator[None]:
     """Call `hook` with each statement that this thread is about to send, the hook's own not included."""
-    from django_workflow.journal.database import connection
-
     inside = False
 
     def wrapper(execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
@@ -66,5 +64,20 @@ def before_statements(hook: Callable[[str], None]) -> Iterator[None]:
                 inside = False
         return execute(sql, params, many, context)
 
-    with connection().execute_wrapper(wrapper):
+    with connection.execute_wrapper(wrapper):
         yield
+
+
+def is_fence(sql: str) -> bool:
+    """True for the first write of a turn's commit."""
+    return sql.startswith("UPDATE") and "workflow_workflow" in sql and "generation" in sql
+
+
+def may_be_locked(sql: str) -> bool:
+    """True where another thread would have to wait for this one, about to send `sql` inside of a transaction.
+
+    On SQLite that is any place in a transaction; elsewhere a turn locks its workflow's row with its fence.
+    """
+    if connection.vendor != "sqlite" and is_fence(sql):
+        return False
+    return connection.in_atomic_block or (connection.vendor == "sqlite" and not sql)

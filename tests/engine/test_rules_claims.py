@@ -18,11 +18,11 @@ from django_workflow.journal import claims, clock, processes, wakes
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine import bodies
+from tests.engine.committed import committed
 from tests.engine.elsewhere import PATIENCE, Elsewhere, before_statements, elsewhere, wait
 from tests.shop.models import Entry
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
+pytestmark = committed
 NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 
@@ -355,8 +355,9 @@ def test_r6_the_heartbeat_keeps_the_lease_of_a_long_action(
         return drain(None), owner
 
     monkeypatch.setitem(attempts.stand_ins, "tests.engine.bodies.act", body)
-    run = bodies.one_action.start("x")
-    drain(None)
+    with wakes.sent_by(None):
+        run = bodies.one_action.start("x")
+        drain(None)
     assert seen[0][0] == 0  # nobody could take it over
     assert workflow.status(run) == Completed("x")
     assert Step.objects.get().attempts == 1
@@ -469,6 +470,7 @@ def test_r7_steps_have_the_same_order(workflow_harness: Harness) -> None:
 def test_r7_what_is_unknown_here_is_never_claimed(
     workflow_harness: Harness, change: dict[str, Any]
 ) -> None:
+    workflow_harness.freeze(NOON)
     free, leased = bodies.one_mutation.start("x"), bodies.one_mutation.start("x")
     stepping = bodies.two_actions.start("x")
     (claimed,) = [each for each in claim() if each.id == stepping.id]

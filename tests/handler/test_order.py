@@ -445,10 +445,11 @@ def test_an_async_generator_that_is_left_closes_as_soon_as_asyncio_would() -> No
             if number == 4:
                 break
         seen.append(await step.run_action(echo, "after"))
+        seen.append(await step.run_action(echo, "end"))
         return seen
 
     with Live(handler) as run:
-        assert run.finish().result == [0, 2, 4, "after", "closed"]
+        assert run.finish().result == [0, 2, 4, "after", "closed", "end"]
         assert_replays(run, handler)
 
 

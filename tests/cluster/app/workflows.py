@@ -50,3 +50,15 @@ async def holds(step: StepContext, label: str) -> str:
 @reports.define(name="cluster.reported")
 async def reported(step: StepContext, label: str) -> int:
     return await step.run_mutation(note, label)
+
+
+@mutation
+def start_the_next(label: str, more: int) -> None:
+    Entry.objects.create(label=label)
+    if more > 1:
+        hands_on.start(f"{label}+", more - 1)
+
+
+@workflow.define(name="cluster.hands_on")
+async def hands_on(step: StepContext, label: str, more: int) -> None:
+    await step.run_mutation(start_the_next, label, more)
