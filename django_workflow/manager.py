@@ -6,7 +6,7 @@ import math
 import re
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 from uuid import UUID
 
@@ -286,6 +286,10 @@ class WorkflowManager:
         """`cleanup()` for async code."""
         return await sync_to_async(self.cleanup)(workflow_id)
 
+    async def asteps(self, workflow_id: Id) -> StepQuerySet:
+        """`steps()` for async code."""
+        return await sync_to_async(self.steps)(workflow_id)
+
     async def aget(self, workflow_id: Id) -> Workflow:
         """`get()` for async code."""
         return await sync_to_async(self.get)(workflow_id)
@@ -333,6 +337,8 @@ def _checked_start_options(definition: WorkflowDefinition[Any, Any]) -> dict[str
     run_at, run_after, priority = given.get("run_at"), given.get("run_after"), given.get("priority", 0)
     if run_at is not None and (not isinstance(run_at, datetime) or run_at.utcoffset() is None):
         problems.append(f"run_at: {run_at!r} is no aware datetime; give one with a time zone")
+    elif run_at is not None and not _in_calendar(run_at):
+        problems.append(f"run_at: {run_at!r} is outside of the years 1 to 9999 in UTC")
     if run_after is not None:
         try:
             run_after = _delay(run_after)
@@ -347,13 +353,23 @@ def _checked_start_options(definition: WorkflowDefinition[Any, Any]) -> dict[str
     return {"run_at": run_at, "run_after": run_after, "priority": priority}
 
 
+def _in_calendar(moment: datetime) -> bool:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
+
+
 def _delay(run_after: Any) -> timedelta:
     if not isinstance(run_after, timedelta):
         if isinstance(run_after, bool):
             raise TypeError
         run_after = timedelta(seconds=float(run_after))
     if run_after > timedelta(days=365_000):
-        clock.read(connection()) + run_after  # far enough to ask whether the calendar goes that far
+        # Far enough to ask whether the calendar goes that far.
+        if run_after > datetime.max.replace(tzinfo=UTC) - clock.read(connection()):
+            raise OverflowError
     return max(run_after, clock.ZERO)
 
 

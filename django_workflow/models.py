@@ -163,6 +163,26 @@ class Workflow(models.Model):
         """`WorkflowManager.join()` of this workflow."""
         return _manager().join(self, timeout)
 
+    async def astatus(self) -> Status:
+        """`status()` for async code."""
+        return await _manager().astatus(self)
+
+    async def acancel(self, reason: str = "") -> bool:
+        """`cancel()` for async code."""
+        return await _manager().acancel(self, reason)
+
+    async def acleanup(self) -> bool:
+        """`cleanup()` for async code."""
+        return await _manager().acleanup(self)
+
+    async def asteps(self) -> StepQuerySet:
+        """`steps()` for async code."""
+        return await _manager().asteps(self)
+
+    async def ajoin(self, timeout: float | timedelta | None = None) -> Status:
+        """`join()` for async code."""
+        return await _manager().ajoin(self, timeout)
+
 
 def _manager() -> WorkflowManager:
     # The one import that points upwards: it makes `run.cancel()` the very call `workflow.cancel(run)` is.

@@ -41,6 +41,8 @@ SWEEP_SECONDS: Final = 600.0  # between two sweeps for the rows of processes tha
 SLACK_SECONDS: Final = 0.002  # to come after a timer by the database's clock, not a hair before it
 FOREIGN_AFTER: Final = timedelta(seconds=2)  # by then another cluster's own ticker would have announced it
 PATIENCE_SECONDS: Final = 1.5  # for a wake-up to be taken, besides the broker's own poll
+QUEUE_PATIENCE_SECONDS: Final = 5.0  # a wake-up as often goes into a queue that others keep full
+YIELD_SECONDS: Final = 0.05  # by which who doesn't lead is later than the leader, that one wake-up be enough
 COMPLAINT_SECONDS: Final = 60.0  # between two log records about a queue that is stuck
 QUIET_FAILURES: Final = 2  # in a row that are not worth a word: a lock, a connection that broke
 LONGEST_PAUSE: Final = 5.0  # seconds between two tries while the database is away
@@ -186,17 +188,16 @@ class Ticker:
                 self._heads.pop(name, None)
                 continue
             call = self._heads.setdefault(name, Head()).take_in(found, self._looked_at)
-            if call is Call.WAKE and ours and (self._leading or self._alert):
-                wakeups.send(name)
-                woken = True
-            elif call is not Call.NOTHING and self._leading:
-                wakeups.send_unless_waiting(name)
+            if call is Call.NOTHING or not (self._leading or (ours and call is Call.WAKE and self._alert)):
+                continue
+            wakeups.send_unless_waiting(name, QUEUE_PATIENCE_SECONDS if ours else None)
+            woken = woken or call is Call.WAKE
         return woken
 
     def _plan(self, look: Look, woken: bool) -> None:
         """When to look again: after a while, when something is due, when a wake-up may have to be repeated."""
         coming = [
-            (found.coming - look.now).total_seconds() + SLACK_SECONDS
+            (found.coming - look.now).total_seconds() + (SLACK_SECONDS if self._leading else YIELD_SECONDS)
             for name, found in look.clusters.items()
             if name in self._names and found.coming is not None
         ]

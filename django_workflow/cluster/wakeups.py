@@ -41,18 +41,30 @@ def send(cluster: str) -> None:
         _deliver(cluster)
 
 
-def send_unless_waiting(cluster: str) -> None:
-    """Send a wake-up again, unless one still waits at the broker: nobody may be there to take them."""
-    if _throttle.is_broken():
+def send_unless_waiting(cluster: str, patience: float | None = None) -> None:
+    """Send a wake-up unless something still waits in the queue, by which one more would be of no use.
+
+    Args:
+        cluster: the name as rows have it.
+        patience: seconds after the last one at which it is sent all the same: what waits may be tasks of
+            others. None: never, for a cluster that nobody may serve.
+    """
+    if _throttle.is_broken() or not (_is_impatient(cluster, patience) or _is_empty(cluster)):
         return
+    send(cluster)
+
+
+def _is_impatient(cluster: str, patience: float | None) -> bool:
+    return patience is not None and monotonic() - _throttle.sent_at.get(cluster, 0.0) >= patience
+
+
+def _is_empty(cluster: str) -> bool:
     try:
         with _steady_connection():
-            waiting = _broker(queue_name(cluster)).queue_size() or 0
+            return not _broker(queue_name(cluster)).queue_size()
     except Exception as error:  # noqa: BLE001  each broker has its own errors
         _give_up(cluster, error)
-        return
-    if not waiting:
-        send(cluster)
+        return False
 
 
 def queue_name(cluster: str) -> str:
@@ -81,6 +93,7 @@ class _Throttle:
         self._open_until: dict[str, float] = {}
         self._held_back: set[str] = set()
         self._broken_until = 0.0
+        self.sent_at: dict[str, float] = {}
 
     def breaks(self) -> None:
         """The broker doesn't answer: for a while nothing is sent, and nothing held back."""
@@ -157,6 +170,7 @@ def _deliver(cluster: str) -> None:
             async_task(
                 TASK, cluster, broker=_broker(queue), cluster=queue, timeout=-1, save=False, ack_failure=True
             )
+        _throttle.sent_at[cluster] = monotonic()
     except Exception as error:  # noqa: BLE001  each broker has its own errors, and none is the caller's
         _give_up(cluster, error)
 

@@ -165,9 +165,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 if not self._ready or ended():
                     return
                 self._run(self._ready.popleft())
-        self._violate(
-            WorkflowStuck("its handler never comes to rest: a loop in it awaits nothing that takes time")
-        )
+        self._violate(WorkflowStuck("it never comes to rest: a loop in it awaits nothing that takes time"))
 
     def _run(self, handle: asyncio.Handle) -> None:
         if handle.cancelled():

@@ -219,7 +219,7 @@ class Replay(Timers):
         if asks > REFUSED_ASKS_LIMIT:
             raise self.violate(
                 WorkflowStuck(
-                    f"its handler asks for step {len(self.commands) + 1} again and again, and it is refused"
+                    f"it asks for step {len(self.commands) + 1} again and again, and is refused each time"
                 )
             )
 

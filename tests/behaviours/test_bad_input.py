@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,10 +24,11 @@ from django_workflow.models import Workflow
 from django_workflow.testing import Harness
 from tests.behaviours.bodies import act, calls, change, look
 from tests.behaviours.code import deploy, deployed
+from tests.engine.committed import committed
 from tests.shop.models import Entry
 from tests.shop.workflows import echo
 
-NAIVE = datetime(2031, 1, 1)  # noqa: DTZ001
+NAIVE = datetime(2031, 1, 1)
 AWARE = datetime(2031, 1, 1, tzinfo=UTC)
 
 # ── ids ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -63,7 +64,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 def test_an_unknown_id_is_workflow_not_found_naming_it() -> None:
     for unknown in UNKNOWN:
         for name, call in CALLS.items():
@@ -86,7 +87,7 @@ def _is_garbage(unknown: Any) -> bool:
     return not isinstance(unknown, str | UUID)
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 def test_a_workflow_that_is_gone_is_not_found_by_its_row_either() -> None:
     run = echo.start(1)
     workflow.cancel(run)
@@ -118,7 +119,9 @@ def test_a_reason_that_is_no_text_is_refused_and_nothing_is_canceled(reason: Any
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("reason", ["nul \0", "surrogate \ud800", "😀", "x" * 100_000, "'; DROP TABLE x; --", "%s"])
+@pytest.mark.parametrize(
+    "reason", ["nul \0", "surrogate \ud800", "😀", "x" * 100_000, "'; DROP TABLE x; --", "%s"]
+)
 def test_a_reason_of_odd_text_is_kept_or_refused_but_nothing_breaks(reason: str) -> None:
     run = echo.start(1)
     try:
@@ -145,7 +148,7 @@ def test_list_refuses_what_is_no_definition(definition: Any) -> None:
     assert repr(definition)[:20] in str(refused.value)
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 @pytest.mark.parametrize("timeout", ["soon", True, math.nan, [], Decimal(1), object()], ids=repr)
 def test_join_refuses_a_timeout_that_is_no_duration(timeout: Any) -> None:
     run = echo.start(1)
@@ -182,6 +185,8 @@ START_OPTIONS: list[tuple[str, Any]] = [
     ("run_at", 5),
     ("run_at", AWARE.date()),
     ("run_at", True),
+    ("run_at", datetime.max.replace(tzinfo=timezone(-timedelta(hours=12)))),
+    ("run_at", datetime.min.replace(tzinfo=timezone(timedelta(hours=12)))),
     ("run_after", "soon"),
     ("run_after", True),
     ("run_after", math.nan),
@@ -205,6 +210,31 @@ def test_a_start_option_that_does_not_fit_is_refused_naming_it(option: str, valu
         echo.using(**{option: value}).start(1)
     assert option in str(refused.value)
     assert Workflow.objects.count() == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "moment", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)], ids=["last", "first"]
+)
+def test_the_first_and_the_last_moment_of_the_calendar_are_moments(
+    workflow_harness: Harness, moment: datetime
+) -> None:
+    @deploy
+    async def handler(step: StepContext) -> None:
+        await step.sleep_until(moment)
+
+    ends = moment.year == 1
+    runs = [deployed.start(), echo.using(run_at=moment).start(1)]
+    workflow_harness.drain()
+    assert [workflow.get(run).finished for run in runs] == [ends, ends]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("run_after", [0, -1, -1e9, timedelta(days=-400_000), timedelta.min], ids=repr)
+def test_a_start_after_zero_or_less_is_a_start_now(workflow_harness: Harness, run_after: Any) -> None:
+    run = echo.using(run_after=run_after).start(1)
+    workflow_harness.drain()
+    assert workflow.status(run) == Completed(1)
 
 
 @pytest.mark.django_db
@@ -271,7 +301,9 @@ HANDLERS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: getattr(handler, "__name__", repr(handler))[:30])
+@pytest.mark.parametrize(
+    "handler", HANDLERS, ids=lambda handler: getattr(handler, "__name__", repr(handler))[:30]
+)
 def test_what_can_not_be_a_handler_is_a_type_error_at_decoration(handler: Any) -> None:
     with pytest.raises(TypeError) as refused:
         workflow.define(name="behaviours.bad")(handler)
@@ -324,7 +356,9 @@ def test_a_definition_can_not_be_called() -> None:
 
 
 @pytest.mark.parametrize("mark", [query, mutation, action])
-@pytest.mark.parametrize("thing", [5, None, len, Entry, functools.partial(look), staticmethod(look)], ids=repr)
+@pytest.mark.parametrize(
+    "thing", [5, None, len, Entry, functools.partial(look), staticmethod(look)], ids=repr
+)
 def test_a_mark_on_what_is_no_function_is_a_type_error(mark: Any, thing: Any) -> None:
     with pytest.raises(TypeError) as refused:
         mark(thing)
@@ -417,6 +451,16 @@ IN_A_HANDLER: dict[str, tuple[Callable[[StepContext], Any], type[Exception], str
     "sleep far too long": (lambda s: s.sleep(1e300), InvalidArguments, "9999"),
     "sleep huge int": (lambda s: s.sleep(10**400), InvalidArguments, "sleep"),
     "until naive": (lambda s: s.sleep_until(NAIVE), InvalidArguments, "2031"),
+    "until past the calendar": (
+        lambda s: s.sleep_until(datetime.max.replace(tzinfo=timezone(-timedelta(hours=12)))),
+        InvalidArguments,
+        "9999",
+    ),
+    "run_at past the calendar": (
+        lambda s: s.using(run_at=datetime.max.replace(tzinfo=timezone(-timedelta(hours=12)))),
+        InvalidArguments,
+        "9999",
+    ),
     "until seconds": (lambda s: s.sleep_until(5), InvalidArguments, "5"),
     "until date": (lambda s: s.sleep_until(AWARE.date()), InvalidArguments, "2031"),
     "until none": (lambda s: s.sleep_until(None), InvalidArguments, "None"),
@@ -448,31 +492,35 @@ IN_A_HANDLER: dict[str, tuple[Callable[[StepContext], Any], type[Exception], str
 
 
 @pytest.mark.usefixtures("any_mode")
-@pytest.mark.parametrize("which", sorted(IN_A_HANDLER))
 def test_a_bad_call_in_a_handler_is_refused_where_it_stands_and_leaves_no_step(
-    workflow_harness: Harness, which: str
+    workflow_harness: Harness,
 ) -> None:
-    call, refused, said = IN_A_HANDLER[which]
-
     @deploy
-    async def handler(step: StepContext) -> str:
+    async def handler(step: StepContext) -> dict[str, str]:
+        texts = {}
         await step.run_action(act, "before")
-        try:
-            await call(step)
-        except refused as error:
-            text = str(error)
+        for which, (call, refused, _) in IN_A_HANDLER.items():
+            try:
+                await call(step)
+            except refused as error:
+                texts[which] = str(error)
         await step.run_action(act, "after")
-        return text
+        return texts
 
     run = deployed.start()
     workflow_harness.drain()
-    assert said in workflow_harness.result(run)
+    texts = workflow_harness.result(run)
+    assert {
+        which for which, (_, _, said) in IN_A_HANDLER.items() if said not in texts.get(which, "")
+    } == set()
     assert [step.args["value"] for step in workflow_harness.journal(run)] == ["before", "after"]
     assert calls == [("act", "before"), ("act", "after")]
     workflow_harness.assert_replays(run)
 
 
-@pytest.mark.parametrize("which", ["lambda", "query as action", "missing argument", "sleep bool", "until naive"])
+@pytest.mark.parametrize(
+    "which", ["lambda", "query as action", "missing argument", "sleep bool", "until naive"]
+)
 def test_a_bad_call_that_goes_uncaught_fails_the_workflow_saying_so(
     workflow_harness: Harness, which: str
 ) -> None:

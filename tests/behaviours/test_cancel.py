@@ -15,6 +15,7 @@ from django_workflow.testing import Harness
 from tests.behaviours.bodies import act, calls, decline, look, rows, write
 from tests.behaviours.code import deploy, deployed
 from tests.behaviours.conftest import NOON
+from tests.engine.committed import committed
 
 pytestmark = pytest.mark.usefixtures("any_mode")
 HOUR = timedelta(hours=1)
@@ -110,7 +111,9 @@ def test_28_twice_or_after_the_end_is_no_op(workflow_harness: Harness) -> None:
     for run in runs.values():
         assert workflow.cancel(run, "second") is False
         assert run.cancel("third") is False
-    assert before == {end: (workflow.status(run), workflow.get(run).completed_at) for end, run in runs.items()}
+    assert before == {
+        end: (workflow.status(run), workflow.get(run).completed_at) for end, run in runs.items()
+    }
     assert before["canceled"][0] == Canceled("first")
     assert before["completed"][0] == Completed("done")
     assert isinstance(before["failed"][0], Failed)
@@ -159,7 +162,7 @@ BEGUN = threading.Event()
 GATES: dict[str, threading.Event] = {}
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 @pytest.mark.parametrize("inline", [None, False])
 def test_28_canceled_while_an_action_runs_in_another_thread_it_ends_at_once(
     workflow_harness: Harness, inline: bool | None
@@ -210,7 +213,9 @@ def cancel_in_a_mutation(workflow_id: str, label: str) -> None:
     workflow.cancel(workflow_id, "from a mutation")
 
 
-def test_28_a_mutation_that_cancels_its_own_workflow_does_not_go_round_for_ever(workflow_harness: Harness) -> None:
+def test_28_a_mutation_that_cancels_its_own_workflow_does_not_go_round_for_ever(
+    workflow_harness: Harness,
+) -> None:
     @deploy
     async def handler(step: StepContext) -> str:
         await step.run_mutation(cancel_in_a_mutation, str(step.workflow_id), "both or neither")

@@ -9,7 +9,18 @@ import pytest
 from django_workflow import Completed, Failed, InProgress, StepContext, workflow
 from django_workflow.exceptions import StepFailed
 from django_workflow.testing import Harness
-from tests.behaviours.bodies import CardDeclined, act, calls, change, count, decline, double, look, rows, write
+from tests.behaviours.bodies import (
+    CardDeclined,
+    act,
+    calls,
+    change,
+    count,
+    decline,
+    double,
+    look,
+    rows,
+    write,
+)
 from tests.behaviours.code import deploy, deployed
 
 pytestmark = pytest.mark.usefixtures("any_mode")
@@ -136,7 +147,9 @@ def test_9_a_failure_nobody_catches_ends_the_workflow_and_settles_the_rest(workf
     @deploy
     async def handler(step: StepContext) -> None:
         await asyncio.gather(
-            step.sleep(DAY), step.run_action(decline, "no"), step.using(run_after=HOUR).run_action(act, "late")
+            step.sleep(DAY),
+            step.run_action(decline, "no"),
+            step.using(run_after=HOUR).run_action(act, "late"),
         )
 
     run = deployed.start()

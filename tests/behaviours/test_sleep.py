@@ -12,6 +12,7 @@ from django_workflow.testing import Harness, SimulatedCrash
 from tests.behaviours.bodies import act, calls, count, rows, write
 from tests.behaviours.code import deploy, deployed
 from tests.behaviours.conftest import NOON
+from tests.engine.committed import committed
 from tests.shop.workflows import echo
 
 pytestmark = pytest.mark.usefixtures("any_mode")
@@ -111,10 +112,26 @@ BERLIN = ZoneInfo("Europe/Berlin")
     ("began", "until", "instant"),
     [
         # Clocks go forward at 02:00 → 03:00 on 2031-03-30, and back at 03:00 → 02:00 on 2031-10-26.
-        (datetime(2031, 3, 29, 12, tzinfo=BERLIN), datetime(2031, 3, 30, 12, tzinfo=BERLIN), "2031-03-30T10:00"),
-        (datetime(2031, 3, 30, 1, tzinfo=BERLIN), datetime(2031, 3, 30, 3, 30, tzinfo=BERLIN), "2031-03-30T01:30"),
-        (datetime(2031, 10, 25, 12, tzinfo=BERLIN), datetime(2031, 10, 26, 12, tzinfo=BERLIN), "2031-10-26T11:00"),
-        (datetime(2031, 10, 26, 1, tzinfo=BERLIN), datetime(2031, 10, 26, 2, 30, tzinfo=BERLIN), "2031-10-26T00:30"),
+        (
+            datetime(2031, 3, 29, 12, tzinfo=BERLIN),
+            datetime(2031, 3, 30, 12, tzinfo=BERLIN),
+            "2031-03-30T10:00",
+        ),
+        (
+            datetime(2031, 3, 30, 1, tzinfo=BERLIN),
+            datetime(2031, 3, 30, 3, 30, tzinfo=BERLIN),
+            "2031-03-30T01:30",
+        ),
+        (
+            datetime(2031, 10, 25, 12, tzinfo=BERLIN),
+            datetime(2031, 10, 26, 12, tzinfo=BERLIN),
+            "2031-10-26T11:00",
+        ),
+        (
+            datetime(2031, 10, 26, 1, tzinfo=BERLIN),
+            datetime(2031, 10, 26, 2, 30, tzinfo=BERLIN),
+            "2031-10-26T00:30",
+        ),
         (
             datetime(2031, 10, 26, 1, tzinfo=BERLIN),
             datetime(2031, 10, 26, 2, 30, tzinfo=BERLIN, fold=1),
@@ -189,7 +206,7 @@ def test_23_wakes_on_the_original_schedule_after_restarts(frozen: Harness) -> No
     assert calls == [("act", "woke")]
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 def test_23_killed_several_times_around_a_sleep_wakes_on_the_original_schedule(frozen: Harness) -> None:
     @deploy
     async def handler(step: StepContext) -> str:
@@ -227,14 +244,14 @@ def test_23_killed_several_times_around_a_sleep_wakes_on_the_original_schedule(f
 def test_23_hundreds_of_sleepers_each_fire_once(frozen: Harness, any_mode: str) -> None:
     @deploy
     async def handler(step: StepContext, number: int) -> int:
-        await step.sleep(timedelta(seconds=number % 60))
+        await step.sleep(timedelta(seconds=number % 20))
         await step.run_mutation(write, f"sleeper {number}")
         return number
 
-    many = 500 if any_mode == "live" else 50
+    many = 500 if any_mode == "live" else 40
     runs = [deployed.start(number) for number in range(many)]
     frozen.drain()
-    for _ in range(60):
+    for _ in range(20):
         frozen.advance(SECOND)
     assert [run.result for run in workflow.list().order_by("created_at", "id")] == list(range(many))
     assert all(rows(f"sleeper {number}") == 1 for number in range(0, many, 7))
@@ -242,7 +259,9 @@ def test_23_hundreds_of_sleepers_each_fire_once(frozen: Harness, any_mode: str) 
     assert len(runs) == many
 
 
-def test_23_hundreds_of_parallel_sleeps_of_one_workflow_each_fire_once(frozen: Harness, any_mode: str) -> None:
+def test_23_hundreds_of_parallel_sleeps_of_one_workflow_each_fire_once(
+    frozen: Harness, any_mode: str
+) -> None:
     many = 300 if any_mode == "live" else 30
 
     @deploy

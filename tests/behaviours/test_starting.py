@@ -18,6 +18,7 @@ from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness
 from tests.behaviours.bodies import act, calls, rows, write
 from tests.behaviours.code import deploy, deployed
+from tests.engine.committed import committed
 from tests.shop.models import Entry
 from tests.shop.workflows import echo, steps_of_all_kinds
 
@@ -43,7 +44,7 @@ def seen_by_another_connection() -> int:
     return found[0]
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 @pytest.mark.parametrize("nested", [False, True])
 def test_36_started_in_a_transaction_that_rolls_back_there_is_nothing(
     workflow_harness: Harness, nested: bool
@@ -65,7 +66,7 @@ def test_36_started_in_a_transaction_that_rolls_back_there_is_nothing(
     assert calls == []
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 def test_36_a_savepoint_that_rolls_back_takes_its_starts_with_it(workflow_harness: Harness) -> None:
     with transaction.atomic():
         kept = echo.start("kept")
@@ -77,7 +78,7 @@ def test_36_a_savepoint_that_rolls_back_takes_its_starts_with_it(workflow_harnes
     assert workflow_harness.result(kept) == "kept"
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 def test_36_started_in_a_transaction_that_commits_it_runs_once_and_is_not_visible_before(
     workflow_harness: Harness,
 ) -> None:
@@ -99,7 +100,7 @@ def test_36_started_in_a_transaction_that_commits_it_runs_once_and_is_not_visibl
     assert calls == [("write", "order")]
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 def test_36_a_start_asks_for_one_wake_up_and_only_once_it_is_committed() -> None:
     with transaction.atomic():
         for number in range(20):
@@ -131,11 +132,13 @@ def atomic_requests() -> Iterator[Client]:
             connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
-@pytest.mark.django_db(transaction=True)
+@committed
 @pytest.mark.parametrize(
     ("how", "exists"), [("return", True), ("server error", True), ("raise", False), ("set rollback", False)]
 )
-def test_36_a_start_in_a_view_under_atomic_requests(workflow_harness: Harness, how: str, exists: bool) -> None:
+def test_36_a_start_in_a_view_under_atomic_requests(
+    workflow_harness: Harness, how: str, exists: bool
+) -> None:
     with atomic_requests() as client:
         response = client.get(f"/start/{how}/")
     workflow_harness.drain()
@@ -202,7 +205,9 @@ def test_start_returns_the_workflow_as_it_is_stored(workflow_harness: Harness) -
     assert (run.result, run.error, run.finished) == (None, None, False)
 
 
-def test_start_by_definition_by_name_and_by_the_definition_itself_are_the_same(workflow_harness: Harness) -> None:
+def test_start_by_definition_by_name_and_by_the_definition_itself_are_the_same(
+    workflow_harness: Harness,
+) -> None:
     runs = [echo.start(1), workflow.start(echo, 1), workflow.start("shop.echo", 1), echo.start(value=1)]
     workflow_harness.drain()
     assert [workflow_harness.result(run) for run in runs] == [1, 1, 1, 1]

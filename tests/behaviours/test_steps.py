@@ -120,7 +120,11 @@ def test_3_after_a_suspension_settled_steps_are_not_run_again(workflow_harness: 
 def test_5_one_function_called_twice_gets_two_entries_in_order(workflow_harness: Harness) -> None:
     @deploy
     async def handler(step: StepContext) -> list[int]:
-        return [await step.run_action(double, 1), await step.run_action(double, 1), await step.run_action(double, 2)]
+        return [
+            await step.run_action(double, 1),
+            await step.run_action(double, 1),
+            await step.run_action(double, 2),
+        ]
 
     run = deployed.start()
     workflow_harness.drain()

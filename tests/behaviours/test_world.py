@@ -194,30 +194,29 @@ STUCK = [
 
 
 @pytest.mark.usefixtures("any_mode")
-@pytest.mark.parametrize("wait", STUCK, ids=lambda wait: wait.__name__)
 @pytest.mark.parametrize("after_a_step", [False, True])
 def test_13_a_handler_that_awaits_what_never_comes_fails_as_stuck(
-    workflow_harness: Harness, wait: Callable[[StepContext], Awaitable[None]], after_a_step: bool
+    workflow_harness: Harness, after_a_step: bool
 ) -> None:
     @deploy
-    async def handler(step: StepContext) -> str:
+    async def handler(step: StepContext, which: int) -> str:
         if after_a_step:
             await step.run_mutation(write, "kept")
         try:
-            await wait(step)
+            await STUCK[which](step)
         except Exception:  # noqa: BLE001  what is shown
             return "hidden"
         return "came"
 
-    run = deployed.start()
+    runs = [deployed.start(which) for which in range(len(STUCK))]
     workflow_harness.drain()
-    error = failed(run).error
-    assert error.type == "django_workflow.exceptions.WorkflowStuck"
-    assert str(run.id) in error.message
-    assert rows("kept") == int(after_a_step)
+    for run in runs:
+        error = failed(run).error
+        assert error.type == "django_workflow.exceptions.WorkflowStuck"
+        assert str(run.id) in error.message
+    assert rows("kept") == after_a_step * len(STUCK)
 
 
-@pytest.mark.usefixtures("any_mode")
 def test_13_a_handler_that_spins_for_ever_fails_as_stuck(workflow_harness: Harness) -> None:
     @deploy
     async def handler(step: StepContext) -> None:
@@ -329,31 +328,36 @@ NOT_DETERMINISTIC = "django_workflow.exceptions.NotDeterministic"
 
 @pytest.mark.usefixtures("any_mode")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-@pytest.mark.parametrize("touch", FORBIDDEN, ids=lambda touch: touch.__name__)
 @pytest.mark.parametrize("swallow", [False, True], ids=["uncaught", "swallowed"])
 def test_13_io_in_a_handler_is_not_deterministic_and_says_what_to_do(
-    workflow_harness: Harness, touch: Callable[[StepContext], Awaitable[None]], swallow: bool
+    workflow_harness: Harness, swallow: bool
 ) -> None:
     @deploy
-    async def handler(step: StepContext) -> str:
+    async def handler(step: StepContext, which: int) -> str:
         await step.run_mutation(write, "kept")
         try:
-            await touch(step)
+            await FORBIDDEN[which](step)
         except BaseException:
             if not swallow:
                 raise
         await step.run_action(act, "went on")
         return "ended"
 
-    run = deployed.start()
+    runs = [deployed.start(which) for which in range(len(FORBIDDEN))]
     workflow_harness.drain()
-    error = failed(run).error
-    assert error.type == NOT_DETERMINISTIC
-    assert re.search("move this into a (step|query or a mutation)|use step[.]", error.message), error.message
-    assert rows("kept") == 1
+    assert {
+        touch.__name__: workflow.status(run).type for touch, run in zip(FORBIDDEN, runs, strict=True)
+    } == {touch.__name__: "failed" for touch in FORBIDDEN}
+    for run in runs:
+        error = failed(run).error
+        assert error.type == NOT_DETERMINISTIC
+        assert re.search("move this into a (step|query or a mutation)|use step[.]", error.message), (
+            error.message
+        )
+    assert rows("kept") == len(FORBIDDEN)
     assert rows("by the handler") == 0
     assert ("act", "went on") not in calls
-    assert workflow.list().count() == 1
+    assert workflow.list().count() == len(FORBIDDEN)
 
 
 async def looks_up_a_host(step: StepContext) -> None:
@@ -366,7 +370,7 @@ async def connects(step: StepContext) -> None:
 
 
 async def opens_an_url(step: StepContext) -> None:
-    urllib.request.urlopen("http://127.0.0.1:9/")  # noqa: S310, ASYNC210  what is shown
+    urllib.request.urlopen("http://127.0.0.1:9/")  # noqa: ASYNC210  what is shown
 
 
 async def runs_a_program(step: StepContext) -> None:

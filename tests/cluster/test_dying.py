@@ -114,7 +114,7 @@ def test_workers_without_a_sentinel_leave_the_work_to_the_next_cluster(start_clu
 def test_a_cluster_that_is_asked_to_stop_stops_between_two_workflows(start_cluster: Start) -> None:
     cluster = start_cluster(DRAIN_SECONDS=600)
     with transaction.atomic():
-        runs = [marks.start(f"{number}") for number in range(1000)]
+        runs = [marks.start(f"{number}") for number in range(400)]
     eventually(Workflow.objects.completed().exists, "the first of many workflows")
     cluster.terminate()
     left = Workflow.objects.in_progress()

@@ -13,7 +13,7 @@ from django_workflow.journal import wakes
 from django_workflow.models import Workflow
 from tests.cluster.app.workflows import marks, naps, reported
 from tests.cluster.conftest import Start
-from tests.cluster.qcluster import DEADLINE, eventually, python
+from tests.cluster.qcluster import DEADLINE, QCluster, eventually, python
 from tests.shop.models import Entry
 
 pytestmark = pytest.mark.cluster
@@ -59,24 +59,32 @@ def test_redis_as_the_broker(start_cluster: Start) -> None:
     assert workflow.join(lost, DEADLINE) == Completed("b")
 
 
+def announced(cluster: QCluster) -> bool:
+    """True iff its ticker has sent a wake-up: the log names the thread."""
+    return "django_workflow ticker INFO Enqueued" in cluster.log.read_text()
+
+
 def test_a_sleep_ends_on_time_and_has_no_message_in_the_queue(start_cluster: Start) -> None:
-    start_cluster()
+    cluster = start_cluster()
     run = naps.start("a", seconds=2.0)
     eventually(lambda: Entry.objects.filter(label="a:before").exists(), "the sleep's beginning")
     eventually(lambda: not OrmQ.objects.exists(), "an empty queue")
     assert isinstance(workflow.status(run), InProgress)
+    assert not announced(cluster)
     assert workflow.join(run, DEADLINE) == Completed("a")
+    assert announced(cluster)
     sleep = workflow.steps(run).get(kind="sleep")
     assert sleep.delivered_at is not None
     assert sleep.delivered_at >= sleep.created_at + timedelta(seconds=2)
 
 
 def test_a_start_whose_message_was_lost_runs_all_the_same(start_cluster: Start) -> None:
-    start_cluster()
+    cluster = start_cluster()
     with wakes.sent_by(None):
         runs = [marks.start("a"), marks.start("b")]
     for run in runs:
         assert isinstance(workflow.join(run, DEADLINE), Completed)
+    assert announced(cluster)
 
 
 def test_what_was_due_before_the_cluster_started(start_cluster: Start) -> None:

@@ -161,7 +161,7 @@ def handler_of(program: Any) -> Any:
     async def handler(step: StepContext) -> list[Any]:
         interpreter = Interpreter(step)
         await interpreter.run(program)
-        return interpreter.seen
+        return list(interpreter.seen)  # what is dropped afterwards may go on to write into it
 
     return handler
 

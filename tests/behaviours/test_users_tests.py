@@ -1,0 +1,126 @@
+"""`Harness()` in the test cases of Django and of REST framework, without pytest's fixtures."""
+
+from datetime import timedelta
+
+from django.test import TestCase, TransactionTestCase
+from rest_framework.test import APITestCase, APITransactionTestCase
+
+from django_workflow import Completed, StepContext, workflow
+from django_workflow.testing import Harness, SimulatedCrash
+from tests.behaviours import bodies
+from tests.behaviours.bodies import CardDeclined, act, double, rows, write
+from tests.behaviours.code import deploy, deployed, nothing
+from tests.behaviours.conftest import NOON
+from tests.shop.models import Entry
+from tests.shop.workflows import echo
+
+DAY = timedelta(days=1)
+
+
+async def order(step: StepContext, label: str) -> int:
+    await step.run_mutation(write, label)
+    doubled = await step.run_action(double, 4)
+    await step.sleep(30 * DAY)
+    await step.run_mutation(write, label)
+    return doubled
+
+
+class Story:
+    """What a user's test does, in whatever test case."""
+
+    def setUp(self) -> None:
+        bodies.calls.clear()
+        deploy(order)
+        self.harness = Harness()
+        self.addCleanup(self.harness.close)  # type: ignore[attr-defined]
+        self.addCleanup(deploy, nothing)  # type: ignore[attr-defined]
+
+    def test_a_workflow_runs_to_its_end(self) -> None:
+        run = deployed.start("case")
+        assert self.harness.drain() > 0
+        assert rows("case") == 1
+        self.harness.advance(30 * DAY)
+        assert self.harness.result(run) == 8
+        assert rows("case") == 2
+        self.harness.assert_replays(run)
+
+    def test_run_jumps_from_timer_to_timer(self) -> None:
+        self.harness.freeze(NOON)
+        assert self.harness.run(deployed, "jump") == Completed(8)
+        assert self.harness.now() == NOON + 30 * DAY
+
+    def test_a_stand_in_runs_in_place_of_a_step_function(self) -> None:
+        with self.harness.replace(double, with_=lambda value: value + 100):
+            assert self.harness.run(deployed, "replaced") == Completed(104)
+        assert self.harness.run(deployed, "real") == Completed(8)
+
+    def test_a_stand_in_may_raise(self) -> None:
+        def refuse(value: int) -> int:
+            raise CardDeclined(str(value))
+
+        self.harness.replace(double, with_=refuse)
+        status = self.harness.run(deployed, "refused")
+        assert status.type == "failed"
+        assert rows("refused") == 1
+
+    def test_nothing_is_left_of_another_test(self) -> None:
+        assert workflow.list().count() == 0
+        assert Entry.objects.count() == 0
+        assert double(1) == 2
+
+
+class InTestCase(Story, TestCase):
+    pass
+
+
+class InTransactionTestCase(Story, TransactionTestCase):
+    def test_a_crash_is_recovered_from(self) -> None:
+        run = deployed.start("crash")
+        self.harness.crash_at(2)
+        with self.assertRaises(SimulatedCrash):
+            self.harness.drain()
+        self.harness.advance(timedelta(seconds=31))
+        self.harness.advance(30 * DAY)
+        assert self.harness.result(run) == 8
+        assert rows("crash") == 2
+
+
+class InAPITestCase(Story, APITestCase):
+    pass
+
+
+class InAPITransactionTestCase(Story, APITransactionTestCase):
+    pass
+
+
+class WithTestData(TestCase):
+    """Rows of `setUpTestData` are seen, and every test gets them as they were."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        Entry.objects.create(label="data")
+        cls.run_of_all = echo.start("from setUpTestData")
+
+    def test_once(self) -> None:
+        with Harness() as harness:
+            harness.drain()
+            assert harness.result(self.run_of_all) == "from setUpTestData"
+
+    def test_again(self) -> None:
+        assert workflow.get(self.run_of_all).state == "in_progress"
+        with Harness() as harness:
+            assert harness.run(echo, rows("data")) == Completed(1)
+
+    def test_two_harnesses_after_each_other(self) -> None:
+        for number in range(2):
+            with Harness() as harness:
+                harness.replace(act, with_=lambda value: "stand-in")
+                assert harness.run(echo, number) == Completed(number)
+        assert act("real") == "real"
+
+    def test_the_clock_is_put_back(self) -> None:
+        with Harness() as harness:
+            harness.freeze(NOON)
+            frozen = echo.start(1)
+            assert workflow.get(frozen).created_at == NOON
+        assert workflow.get(echo.start(1)).created_at != NOON
