@@ -1,4 +1,4 @@
-"""Measures how fast workflows are worked off: `python -m benchmarks [w1a|w1b|w2a|w2b|w3 …]`, by default all of them.
+"""Measures how fast workflows are worked off: `python -m benchmarks [w1a|w1b|w2a|w2b|w3 …]`; by default all, in small.
 
 What each workload is, and how to read its table: README.md beside this file.
 """
@@ -23,6 +23,8 @@ WORKLOADS: dict[str, Workload] = {
     "w2b": partial(one_workflow, "w2b", "actions"),
     "w3": partial(idle_latency, "w3"),
 }
+# What `--size` is by default: when the workload is asked for by name, and when all are run.
+SIZES = {"w1a": (200, 40), "w1b": (200, 40), "w2a": (3000, 300), "w2b": (3000, 300), "w3": (100, 12)}
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -30,7 +32,6 @@ def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for."""
     asked = _parser().parse_args(arguments)
     databases = asked.database or answering()
-    options = Options(asked.size, asked.rounds, _progress)
     here = machine.describe()
     print(
         f"{here.cpus} CPUs, Python {here.python}, {here.system}; {asked.workers} workers, {asked.rounds} rounds"
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"databases: {', '.join(databases)}\n", flush=True)
     results = []
     for name in asked.workload or WORKLOADS:
+        whole, small = SIZES[name]
+        options = Options(asked.size or (whole if asked.workload else small), asked.rounds, _progress)
         result = WORKLOADS[name](_systems(name, databases, asked.workers), options)
         _progress("")
         print(report.table(result), end="\n\n", flush=True)
@@ -52,7 +55,10 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "workload", nargs="*", type=_workload, help=f"one or more of {', '.join(WORKLOADS)}; by default all"
+        "workload",
+        nargs="*",
+        type=_workload,
+        help=f"one or more of {', '.join(WORKLOADS)}; by default all, in small",
     )
     parser.add_argument(
         "--database", action="append", choices=DATABASES, help="may be repeated; by default all that answer"

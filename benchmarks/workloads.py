@@ -29,7 +29,7 @@ W2_SHARES = (1 / 30, 1 / 3, 1)  # of the largest: 100, 1,000, 3,000
 class Options:
     """How a workload is run."""
 
-    size: int | None  # None: the workload's own
+    size: int  # W1: workflows; W2: steps of the longest; W3: times
     rounds: int
     say: Callable[[str], None]
 
@@ -61,7 +61,7 @@ class Result:
 
 def many_workflows(name: str, kind: Kind, systems: Sequence[System], options: Options) -> Result:
     """W1: N workflows of 10 sequential steps, started first, then worked off."""
-    workflows = options.size or 100
+    workflows = options.size
     steps = workflows * W1_STEPS
     meter = LoadMeter()
     with ExitStack() as stack:
@@ -117,7 +117,7 @@ def _statements(driver: Running, kind: Kind) -> dict[str, Any]:
 
 def one_workflow(name: str, kind: Kind, systems: Sequence[System], options: Options) -> Result:
     """W2: one workflow of so many sequential steps, in three sizes, and how its time grows with them."""
-    largest = options.size or 3000
+    largest = options.size
     sizes = sorted({max(1, round(largest * share)) for share in W2_SHARES})
     meter = LoadMeter()
     with ExitStack() as stack:
@@ -175,7 +175,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
 
 def idle_latency(name: str, systems: Sequence[System], options: Options) -> Result:
     """W3: a workflow of one action on an idle system, from its start to its end, many times."""
-    times = options.size or 30
+    times = options.size
     a_round = max(1, times // options.rounds)
     meter = LoadMeter()
     with ExitStack() as stack:

@@ -13,12 +13,14 @@ import sys
 import threading
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.apps import apps
 
-from django_workflow.cluster.ticker import Ticker
 from django_workflow.journal import processes, wakes
+
+if TYPE_CHECKING:
+    from django_workflow.cluster.ticker import Ticker
 
 logger = logging.getLogger("django_workflow.cluster")
 
@@ -107,6 +109,7 @@ def _begin() -> None:
     from django_q.tasks import _sync
 
     from django_workflow.cluster import wakeups
+    from django_workflow.cluster.ticker import Ticker
 
     stack = list(_stack(sys._getframe()))
     if Conf.SYNC or any(frame.f_code is _sync.__code__ for frame in stack):

@@ -88,12 +88,14 @@ class TurnTransaction:
         for attempt in range(1, RETRIES + 1):
             had_bodies = self._has_bodies
             self._at_commit = False
+            session = None
             try:
                 self._begin()
+                session = connection().connection
                 self._write_and_commit(write)
                 return
             except DatabaseError as error:
-                rolled_back = self._recover(error)
+                rolled_back = self._recover(error, session)
                 if not passes(error):
                     if had_bodies and self._at_commit:
                         raise CommitRefused(f"the database refused the commit: {error!r}") from error
@@ -127,12 +129,13 @@ class TurnTransaction:
             (savepoints, hook, True) for savepoints, hook, _ in hooks[self._hooks_before :]
         ]
 
-    def _recover(self, error: BaseException) -> bool:
-        """Be ready for another try. True when the database has surely rolled back: it said so, and is there."""
+    def _recover(self, error: BaseException, session: Any) -> bool:
+        """Be ready for another try. True when the database has surely rolled back: it said so in this session."""
         self.roll_back(error)
         self._has_bodies = False
         here = connection()
         if here.in_atomic_block:
             return True
         here.close_if_unusable_or_obsolete()
-        return here.connection is not None
+        # Django connects anew by itself when a rollback finds the connection gone.
+        return session is not None and here.connection is session

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -258,6 +259,8 @@ class HandlerLogger(logging.LoggerAdapter[logging.Logger]):
         exc_info = kwargs.get("exc_info")
         if isinstance(exc_info, BaseException):
             exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+        elif exc_info and not isinstance(exc_info, tuple):
+            exc_info = sys.exc_info()
         path, line, function, stack = self.logger.findCaller(
             bool(kwargs.get("stack_info")), kwargs.get("stacklevel", 1) + 1
         )
@@ -270,7 +273,7 @@ class HandlerLogger(logging.LoggerAdapter[logging.Logger]):
             args,
             exc_info or None,
             function,
-            {**(self.extra or {}), **kwargs.get("extra", {})},
+            {**(self.extra or {}), **(kwargs.get("extra") or {})},
             stack,
         )
         self._replay.log(self.logger, record)

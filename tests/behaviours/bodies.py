@@ -6,6 +6,7 @@
 from typing import Any
 
 from django_workflow import action, mutation, query
+from django_workflow.exceptions import StepFailed
 from tests.shop.models import Entry
 
 calls: list[Any] = []
@@ -75,6 +76,12 @@ def unmarked(value: Any = None) -> Any:
     """Marked as nothing, so it can be used as anything."""
     calls.append(("unmarked", value))
     return value
+
+
+def as_failure(error: BaseException) -> StepFailed:
+    """What a step raised, seen as what it always is besides its own class."""
+    assert isinstance(error, StepFailed)
+    return error
 
 
 def rows(label: str) -> int:

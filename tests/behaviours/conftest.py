@@ -32,6 +32,13 @@ def any_mode(request: pytest.FixtureRequest) -> Iterator[str]:
         yield str(request.param)
 
 
+@pytest.fixture(params=["live", "suspended"])
+def either_mode(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The two of them that differ most, for tests to which a check at the end of each turn adds little."""
+    with override_settings(DJANGO_WORKFLOW=MODES[request.param]):
+        yield str(request.param)
+
+
 @pytest.fixture
 def frozen(workflow_harness: Harness) -> Harness:
     """The harness with its clock standing still at `NOON`."""

@@ -17,7 +17,7 @@ from tests.behaviours.code import deploy, deployed
 from tests.behaviours.conftest import NOON
 from tests.engine.committed import committed
 
-pytestmark = pytest.mark.usefixtures("any_mode")
+pytestmark = pytest.mark.usefixtures("either_mode")
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -337,9 +337,9 @@ def test_cleanup_of_one_in_progress_is_refused_and_changes_nothing(workflow_harn
 
 
 def test_cleanup_of_a_workflow_with_thousands_of_steps_leaves_nothing(
-    workflow_harness: Harness, any_mode: str
+    workflow_harness: Harness, either_mode: str
 ) -> None:
-    many = 2100 if any_mode == "live" else 20
+    many = 2100 if either_mode == "live" else 20
 
     @deploy
     async def handler(step: StepContext) -> None:

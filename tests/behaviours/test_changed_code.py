@@ -13,7 +13,7 @@ from tests.behaviours.bodies import act, calls, change, decline, double, look, u
 from tests.behaviours.code import Handler, deploy, deployed
 from tests.shop.workflows import echo
 
-pytestmark = pytest.mark.usefixtures("any_mode")
+pytestmark = pytest.mark.usefixtures("either_mode")
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -265,9 +265,8 @@ def test_12_code_that_asks_for_the_same_in_other_words_is_no_violation(workflow_
 
     @deploy
     async def handler(step: StepContext) -> str:
-        steps = [lambda: step.run_query(look, value=1), lambda: step.run_action(act, value=2)]
-        for each in steps:
-            await each()
+        for run_step, function, value in ((step.run_query, look, 1), (step.run_action, act, 2)):
+            await run_step(function, value=value)
         await asyncio.sleep(0)
         await step.sleep(3600)
         await step.run_mutation(change, 4)

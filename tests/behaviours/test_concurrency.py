@@ -12,6 +12,7 @@ from django_workflow.testing import Harness
 from tests.behaviours.bodies import (
     CardDeclined,
     act,
+    as_failure,
     calls,
     change,
     count,
@@ -43,7 +44,7 @@ def test_9_gather_returns_results_in_the_order_asked_and_starts_in_it(workflow_h
 
 def test_9_gather_of_all_kinds(workflow_harness: Harness) -> None:
     @deploy
-    async def handler(step: StepContext) -> list[Any]:
+    async def handler(step: StepContext) -> Any:
         return await asyncio.gather(
             step.run_query(look, 1),
             step.run_action(act, 2),
@@ -59,7 +60,7 @@ def test_9_gather_of_all_kinds(workflow_harness: Harness) -> None:
 
 def test_9_nested_gathers_ask_in_the_same_order_on_every_replay(workflow_harness: Harness) -> None:
     @deploy
-    async def handler(step: StepContext) -> list[Any]:
+    async def handler(step: StepContext) -> Any:
         async def branch(name: str, steps: int) -> list[Any]:
             done = []
             for number in range(steps):
@@ -86,8 +87,8 @@ def test_9_one_failure_comes_out_of_gather_and_the_others_go_on(workflow_harness
         try:
             await asyncio.gather(slow, step.run_action(decline, "first"), step.run_action(decline, "second"))
         except CardDeclined as error:
-            message = error.error.message
-        return [message, await slow]
+            return [as_failure(error).error.message, await slow]
+        return []
 
     run = deployed.start()
     workflow_harness.drain()
@@ -99,14 +100,14 @@ def test_9_one_failure_comes_out_of_gather_and_the_others_go_on(workflow_harness
 
 def test_9_gather_can_return_its_failures(workflow_harness: Harness) -> None:
     @deploy
-    async def handler(step: StepContext) -> list[str]:
-        results = await asyncio.gather(
+    async def handler(step: StepContext) -> list[Any]:
+        steps: list[Any] = [
             step.run_action(act, "fine"),
             step.run_action(decline, "one"),
             step.run_query(look, "good"),
             step.run_action(decline, "two"),
-            return_exceptions=True,
-        )
+        ]
+        results = await asyncio.gather(*steps, return_exceptions=True)
         return [each.error.message if isinstance(each, StepFailed) else each for each in results]
 
     assert workflow_harness.run(deployed) == Completed(["fine", "one", "good", "two"])
@@ -117,6 +118,7 @@ def test_9_a_task_group_cancels_the_others_and_their_steps_settle_as_canceled(
 ) -> None:
     @deploy
     async def handler(step: StepContext) -> str:
+        caught = 0
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(step.sleep(DAY))
@@ -168,7 +170,7 @@ def test_9_a_failure_nobody_catches_ends_the_workflow_and_settles_the_rest(workf
 
 def test_9_a_slow_branch_does_not_hold_back_a_fast_ones_next_step(workflow_harness: Harness) -> None:
     @deploy
-    async def handler(step: StepContext) -> list[Any]:
+    async def handler(step: StepContext) -> Any:
         async def slow() -> str:
             await step.sleep(DAY)
             return str(await step.run_action(act, "slow"))

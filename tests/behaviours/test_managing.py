@@ -104,7 +104,7 @@ def test_the_model_decodes_result_error_and_arguments(four: dict[str, Workflow])
 
 def test_list_filters_by_state_and_definition_newest_first(four: dict[str, Workflow]) -> None:
     other = echo.start(1)
-    assert list(workflow.list())[0] == other
+    assert workflow.list().first() == other
     assert list(workflow.list(deployed)) == list(reversed(four.values()))
     assert list(workflow.list("shop.echo")) == [other]
     for end, run in four.items():
@@ -203,9 +203,11 @@ def test_join_inside_a_transaction_is_a_usage_error() -> None:
     run = echo.start(1)
     workflow.cancel(run)
     with transaction.atomic():
-        for call in (lambda: workflow.join(run), lambda: workflow.join(run, 1), lambda: run.join(timeout=0)):
+        for timeout in (None, 0, 1, timedelta(0)):
             with pytest.raises(UsageError, match="transaction"):
-                call()
+                workflow.join(run, timeout)
+            with pytest.raises(UsageError, match="transaction"):
+                run.join(timeout)
 
 
 # ── async twins ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,7 +15,7 @@ from tests.behaviours.conftest import NOON
 from tests.engine.committed import committed
 from tests.shop.workflows import echo
 
-pytestmark = pytest.mark.usefixtures("any_mode")
+pytestmark = pytest.mark.usefixtures("either_mode")
 SECOND = timedelta(seconds=1)
 MICROSECOND = timedelta(microseconds=1)
 HOUR = timedelta(hours=1)
@@ -241,14 +241,14 @@ def test_23_killed_several_times_around_a_sleep_wakes_on_the_original_schedule(f
     assert slept.completed_at == due_at
 
 
-def test_23_hundreds_of_sleepers_each_fire_once(frozen: Harness, any_mode: str) -> None:
+def test_23_hundreds_of_sleepers_each_fire_once(frozen: Harness, either_mode: str) -> None:
     @deploy
     async def handler(step: StepContext, number: int) -> int:
         await step.sleep(timedelta(seconds=number % 20))
         await step.run_mutation(write, f"sleeper {number}")
         return number
 
-    many = 500 if any_mode == "live" else 40
+    many = 500 if either_mode == "live" else 40
     runs = [deployed.start(number) for number in range(many)]
     frozen.drain()
     for _ in range(20):
@@ -260,9 +260,9 @@ def test_23_hundreds_of_sleepers_each_fire_once(frozen: Harness, any_mode: str) 
 
 
 def test_23_hundreds_of_parallel_sleeps_of_one_workflow_each_fire_once(
-    frozen: Harness, any_mode: str
+    frozen: Harness, either_mode: str
 ) -> None:
-    many = 300 if any_mode == "live" else 30
+    many = 300 if either_mode == "live" else 30
 
     @deploy
     async def handler(step: StepContext) -> list[str]:

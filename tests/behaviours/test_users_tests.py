@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
+import pytest
 from django.test import TestCase, TransactionTestCase
 from rest_framework.test import APITestCase, APITransactionTestCase
 
 from django_workflow import Completed, StepContext, workflow
+from django_workflow.models import Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.behaviours import bodies
 from tests.behaviours.bodies import CardDeclined, act, double, rows, write
@@ -77,7 +79,7 @@ class InTransactionTestCase(Story, TransactionTestCase):
     def test_a_crash_is_recovered_from(self) -> None:
         run = deployed.start("crash")
         self.harness.crash_at(2)
-        with self.assertRaises(SimulatedCrash):
+        with pytest.raises(SimulatedCrash):
             self.harness.drain()
         self.harness.advance(timedelta(seconds=31))
         self.harness.advance(30 * DAY)
@@ -95,6 +97,8 @@ class InAPITransactionTestCase(Story, APITransactionTestCase):
 
 class WithTestData(TestCase):
     """Rows of `setUpTestData` are seen, and every test gets them as they were."""
+
+    run_of_all: Workflow
 
     @classmethod
     def setUpTestData(cls) -> None:

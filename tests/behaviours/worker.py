@@ -19,7 +19,7 @@ def shift_clocks(seconds: float) -> None:
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, real_datetime)
 
-    class Shifted(real_datetime, metaclass=Meta):
+    class Shifted(real_datetime, metaclass=Meta):  # type: ignore[misc, valid-type]
         @classmethod
         def now(cls, tz: Any = None) -> Any:
             return real_datetime.now(tz) + ahead

@@ -164,6 +164,7 @@ def test_r2_p8_a_cancel_is_final_for_the_turn_that_runs(workflow_harness: Harnes
 # ── R3 ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@override_settings(DJANGO_WORKFLOW={"CLAIM_LIMIT": 17})  # a full batch would be a reason for a wake-up of its own
 def test_r3_another_worker_finishes_the_rest_of_the_batch_while_an_action_blocks(
     workflow_harness: Harness,
 ) -> None:
@@ -397,13 +398,15 @@ def test_r6_a_beat_before_the_claim_is_no_verdict_on_it(workflow_harness: Harnes
     beats: list[str] = []
 
     def beat(sql: str) -> None:
-        if not beats:
+        # The claims of a drain: first what was left behind, then what is free. On SQLite each begins by its lock.
+        claims_now = "BEGIN" in sql if connection.vendor == "sqlite" else "workflow_workflow" in sql
+        if claims_now and len(beats) < 2:
             beats.append(sql)
             elsewhere(heartbeat.beat)
 
     with before_statements(beat):
         workflow_harness.drain()
-    assert beats
+    assert len(beats) == 2
     assert workflow.status(run) == Completed("x")
 
 

@@ -378,7 +378,9 @@ class Odd(BaseException):
     """Neither an error nor the interpreter's."""
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), Odd("odd"), asyncio.CancelledError("mine"), GeneratorExit()])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), Odd("odd"), asyncio.CancelledError("mine"), GeneratorExit()]
+)
 @pytest.mark.parametrize("settled", [False, True])
 def test_what_a_handler_raises_is_its_outcome(error: BaseException, settled: bool) -> None:
     async def handler(step: StepContext) -> None:

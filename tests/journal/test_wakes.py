@@ -56,15 +56,6 @@ def test_one_that_a_savepoint_took_back_does_not_stand_for_a_later_one(sent: lis
     assert sent == [""]
 
 
-def test_one_in_a_savepoint_does_not_stand_for_one_outside_of_it(sent: list[str]) -> None:
-    with transaction.atomic():
-        savepoint = transaction.savepoint()
-        wakes.ask("")
-        transaction.savepoint_rollback(savepoint)
-        wakes.ask("")
-    assert sent == [""]
-
-
 def test_a_sender_that_fails_harms_nobody() -> None:
     def fail(cluster: str) -> None:
         raise ConnectionError(cluster)

@@ -58,7 +58,7 @@ async def sequence(step: StepContext, tag: str) -> Any:
 
 @workflow.define(name="shapes.parallel")
 async def parallel(step: StepContext, tag: str) -> Any:
-    acted = await asyncio.gather(*(step.run_action(act, tag, key) for key in "abc"))
+    acted = await asyncio.gather(*(step.run_action(act, tag, key) for key in "ab"))
     written = await asyncio.gather(*(step.run_mutation(write, tag, key) for key in "xy"))
     return [*acted, *written]
 

