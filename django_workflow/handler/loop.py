@@ -17,7 +17,7 @@ import weakref
 from asyncio import tasks as asyncio_tasks
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from types import AsyncGeneratorType, CellType, CodeType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CellType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, TypeVarTuple, Unpack
 
 from django_workflow.exceptions import DeterminismViolation, NotDeterministic, WorkflowStuck
@@ -29,8 +29,8 @@ logger = logging.getLogger("django_workflow.handler")
 
 # Callbacks in one poll. A handler that spins (`while True: await asyncio.sleep(0)`) would never come to rest.
 POLL_LIMIT = 1_000_000
-# A dropped coroutine that goes on awaiting in its `finally` is thrown out again, this often.
-CLOSE_LIMIT = 1_000
+# A dropped coroutine that goes on awaiting is thrown out again, this often: first without force, then with it.
+THROWS = (False,) * 20 + (True,) * 20
 # Objects looked at in search of coroutines that a dropped one holds and never began.
 LOOK_LIMIT = 10_000
 
@@ -368,53 +368,72 @@ _HOLDERS = (
     *(CoroutineType, GeneratorType, AsyncGeneratorType),
 )
 
-# Coroutines that catch whatever is thrown into them and await again. Python would run them once more, and complain,
-# if they were collected; so they are kept.
+# What outlives all this. If it were collected, Python would run it once more, outside of its loop; so it is kept.
 _undying: list[Any] = []
 
 
 def _throw_out(coroutine: Any) -> None:
+    """Leave a suspended coroutine by an exception; close one that has not begun."""
     _close_unstarted(coroutine)
-    _throw_until_it_ends(coroutine, coroutine)
-    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED:
-        _keep(coroutine)
+    for forced in THROWS:
+        # Not close(): it tells each coroutine on the way that an inner one "ignored GeneratorExit".
+        if _ends(coroutine.throw, Dropped(), forced=forced):
+            return
+        _close_unstarted(coroutine)
+    _keep(coroutine)
 
 
 def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
     _close_unstarted(generator)
-    closing: Any = generator.aclose()
+    for forced in THROWS:
+        if getattr(generator, "ag_frame", None) is None:
+            return
+        leaving = _leave_generator(generator)
+        if not _ends(leaving.send, None, forced=forced):
+            _throw_out(leaving)
+    _keep(generator)
+
+
+async def _leave_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    await generator.athrow(Dropped())
+
+
+def _ends(resume: Callable[[Any], object], value: object, *, forced: bool) -> bool:
+    """Resume something suspended. True: it has ended; False: it has caught that, and awaits again."""
+    tracing = sys.gettrace()
+    if forced:
+        sys.settrace(_leave_at_next_line())
     try:
-        closing.send(None)
+        resume(value)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001, S110  whatever it raises, that is its end
-        pass
-    else:
-        _throw_until_it_ends(generator, closing)
-    if getattr(generator, "ag_frame", None) is not None:
-        _keep(generator)
+    except BaseException:  # noqa: BLE001  whatever it raises, that is its end
+        return True
+    finally:
+        if forced:
+            sys.settrace(tracing)
+    return False
 
 
-def _throw_until_it_ends(holder: Any, awaited: Any) -> None:
-    for _ in range(CLOSE_LIMIT):
-        _close_unstarted(holder)
-        try:
-            # Not close(): it tells each coroutine on the way that an inner one "ignored GeneratorExit".
-            awaited.throw(Dropped())
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001  whatever it raises, that is its end
-            return
+def _leave_at_next_line() -> Callable[[FrameType, str, object], Any]:
+    """A trace function that ends `while True: try: await … except: pass`: it raises where that has caught something."""
+    raised_at: dict[FrameType, int] = {}
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "exception":
+            raised_at[frame] = frame.f_lineno
+        elif event == "line" and raised_at.get(frame, frame.f_lineno) != frame.f_lineno:
+            raise Dropped
+        return trace
+
+    return trace
 
 
 def _keep(undying: Any) -> None:
-    if not any(undying is kept for kept in _undying):
-        _undying.append(undying)
-        logger.warning(
-            "%r catches BaseException in a loop and can't be suspended cleanly; it stays in memory. "
-            "Catch Exception instead",
-            undying,
-        )
+    _undying.append(undying)
+    logger.warning(
+        "%r can't be suspended: it catches whatever is thrown into it; it stays in memory", undying
+    )
 
 
 def _close_unstarted(holder: Any) -> None:

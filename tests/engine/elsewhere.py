@@ -81,3 +81,19 @@ def may_be_locked(sql: str) -> bool:
     if connection.vendor != "sqlite" and is_fence(sql):
         return False
     return connection.in_atomic_block or (connection.vendor == "sqlite" and not sql)
+
+
+def lose_connection() -> None:
+    """End this thread's connection from outside, where there is one that can be ended."""
+    if connection.vendor == "sqlite":
+        return
+    with connection.cursor() as cursor:
+        postgres = connection.vendor == "postgresql"
+        cursor.execute("SELECT pg_backend_pid()" if postgres else "SELECT CONNECTION_ID()")
+        (pid,) = cursor.fetchone()
+
+    def kill() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)" if postgres else "KILL CONNECTION %s", [pid])
+
+    elsewhere(kill)

@@ -92,7 +92,10 @@ def test_a_workflow_of_ten_inline_steps_costs_a_handful_of_statements(
     # The claim, the fence with which the workflow ends, the insert of all ten steps; on SQLite and MariaDB a claim
     # is two statements. What a drain sends to find that nothing else is due is the same with nothing to do.
     assert len(sent) - len(idle) <= 5
-    assert sorted(word for word in writes(sent) if word != "WITH") in (["INSERT", "UPDATE"], ["INSERT", "UPDATE", "UPDATE"])
+    assert sorted(word for word in writes(sent) if word != "WITH") in (
+        ["INSERT", "UPDATE"],
+        ["INSERT", "UPDATE", "UPDATE"],
+    )
 
 
 def test_a_batch_of_new_workflows_loads_no_journal(workflow_harness: Harness, unhurried: None) -> None:
@@ -103,7 +106,9 @@ def test_a_batch_of_new_workflows_loads_no_journal(workflow_harness: Harness, un
     assert len([sql for sql in sent if sql.startswith("INSERT")]) == 5
 
 
-def test_a_batch_of_sleepers_loads_its_journals_in_one_query(workflow_harness: Harness, unhurried: None) -> None:
+def test_a_batch_of_sleepers_loads_its_journals_in_one_query(
+    workflow_harness: Harness, unhurried: None
+) -> None:
     for _ in range(5):
         many_steps.start(2, seconds=60)
     workflow_harness.drain()

@@ -188,7 +188,7 @@ def test_r15_p2_a_mutation_that_kills_its_process_leaves_nothing_and_ends_as_fai
     with wakes.sent_by(None):
         run = bodies.one_mutation.using(priority=1).start("deadly")
         mates = [bodies.one_mutation.start(f"mate {number}") for number in range(2)]
-    codes = []
+    codes: list[int] = []
     while isinstance(workflow.status(run), InProgress) and len(codes) < 10:
         codes.append(_worker().returncode)
         for process in processes.dead_on_this_host():

@@ -21,7 +21,14 @@ from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine import bodies
 from tests.engine.committed import committed
-from tests.engine.elsewhere import PATIENCE, Elsewhere, before_statements, elsewhere, may_be_locked
+from tests.engine.elsewhere import (
+    PATIENCE,
+    Elsewhere,
+    before_statements,
+    elsewhere,
+    lose_connection,
+    may_be_locked,
+)
 from tests.shop.models import Entry, Line
 
 pytestmark = committed
@@ -82,7 +89,9 @@ class Failing:
 # ── R11 ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_r11_an_action_is_not_repeated_when_the_mutation_after_it_deadlocks(workflow_harness: Harness) -> None:
+def test_r11_an_action_is_not_repeated_when_the_mutation_after_it_deadlocks(
+    workflow_harness: Harness,
+) -> None:
     charges: list[str] = []
     workflow_harness.replace(bodies.act, with_=charges.append)
     failing = Failing(bodies.write, 2)
@@ -134,22 +143,6 @@ def test_r11_an_action_is_not_repeated_when_its_connection_dies_meanwhile(workfl
     assert (charges, labels()) == (["x"], ["x"])
 
 
-def lose_connection() -> None:
-    """End this thread's connection from outside, where there is one that can be ended."""
-    if connection.vendor == "sqlite":
-        return
-    with connection.cursor() as cursor:
-        postgres = connection.vendor == "postgresql"
-        cursor.execute("SELECT pg_backend_pid()" if postgres else "SELECT CONNECTION_ID()")
-        (pid,) = cursor.fetchone()
-
-    def kill() -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s)" if postgres else "KILL CONNECTION %s", [pid])
-
-    elsewhere(kill)
-
-
 # ── R12 ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -160,7 +153,10 @@ def test_r12_r20_the_fence_is_the_first_of_a_commits_writes(workflow_harness: Ha
         drain(None)
     assert isinstance(run.status(), Completed)
     writes = [sql for sql in statements if sql.startswith(("INSERT", "UPDATE"))]
-    tables = [("step" if "workflow_step" in sql else "workflow" if "workflow_workflow" in sql else "body") for sql in writes]
+    tables = [
+        ("step" if "workflow_step" in sql else "workflow" if "workflow_workflow" in sql else "body")
+        for sql in writes
+    ]
     bodies_from = tables.index("body")
     assert tables[bodies_from:] == ["body", "body", "workflow", "step"]
 
@@ -194,7 +190,9 @@ def test_r12_r6_a_heartbeat_gets_through_while_a_turn_is_in_a_body(workflow_harn
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-@pytest.mark.parametrize("definition", [bodies.one_mutation, bodies.one_mutation_alone], ids=["inline", "alone"])
+@pytest.mark.parametrize(
+    "definition", [bodies.one_mutation, bodies.one_mutation_alone], ids=["inline", "alone"]
+)
 def test_r13_r15_an_error_of_the_database_repeats_the_turn_however_often(
     workflow_harness: Harness, definition: Any, swallows: bool
 ) -> None:
@@ -206,6 +204,7 @@ def test_r13_r15_an_error_of_the_database_repeats_the_turn_however_often(
     assert (failing.runs, labels()) == (9, ["x"])
     run.refresh_from_db()
     assert run.interruptions == 0
+    assert [entry["outcome"] for entry in workflow_harness.journal(run)[0].history] == ["completed"]
 
 
 def test_r13_what_went_before_in_the_turn_is_undone_and_done_once(workflow_harness: Harness) -> None:
@@ -218,8 +217,12 @@ def test_r13_what_went_before_in_the_turn_is_undone_and_done_once(workflow_harne
     assert labels() == ["x", "x"]
 
 
-@pytest.mark.parametrize("definition", [bodies.one_mutation, bodies.one_mutation_alone], ids=["inline", "alone"])
-def test_r13_a_connection_lost_in_a_mutation_repeats_the_turn(workflow_harness: Harness, definition: Any) -> None:
+@pytest.mark.parametrize(
+    "definition", [bodies.one_mutation, bodies.one_mutation_alone], ids=["inline", "alone"]
+)
+def test_r13_a_connection_lost_in_a_mutation_repeats_the_turn(
+    workflow_harness: Harness, definition: Any
+) -> None:
     losses = [0]
 
     def body(label: str) -> str:
@@ -350,7 +353,10 @@ def test_r14_p2_the_step_whose_commit_is_refused_fails_and_no_other(
         "failed",
         "completed",
     ]
-    assert [record.message for record in caplog.records if record.name == "tests.engine.bodies"] == ["begun", "acted"]
+    assert [record.message for record in caplog.records if record.name == "tests.engine.bodies"] == [
+        "begun",
+        "acted",
+    ]
     workflow_harness.assert_replays(run)
 
 

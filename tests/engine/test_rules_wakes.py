@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from django_workflow import Completed
 from django_workflow.engine.drain import drain
@@ -95,7 +95,9 @@ def test_r9_a_workflow_that_waits_for_steps_only_is_not_due(workflow_harness: Ha
     assert (run.lease_owner, run.due_at) == (None, None)
 
 
-def test_r9_no_interleaving_of_a_settling_step_and_a_turn_loses_the_wake_up(workflow_harness: Harness) -> None:
+def test_r9_no_interleaving_of_a_settling_step_and_a_turn_loses_the_wake_up(
+    workflow_harness: Harness,
+) -> None:
     points: list[str] = []
     while True:
         run, claimed = a_running_action_and_a_turn(workflow_harness)
@@ -107,7 +109,9 @@ def test_r9_no_interleaving_of_a_settling_step_and_a_turn_loses_the_wake_up(work
         assert run.status() == Completed(["settled", 0]), f"lost before {sent}"
         workflow_harness.assert_replays(run)
         points.append(sent)
-    assert any(sql.startswith("SELECT") and "workflow_step" in sql for sql in points)  # claimed, not yet loaded
+    assert any(
+        sql.startswith("SELECT") and "workflow_step" in sql for sql in points
+    )  # claimed, not yet loaded
     assert may_be_locked("") or any(is_fence(sql) for sql in points)  # at the very end of the turn
 
 

@@ -84,7 +84,7 @@ def test_run_at_and_run_after_replace_each_other() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"run_at": datetime(2026, 1, 1)}, "datetime.datetime(2026, 1, 1"),  # noqa: DTZ001
+        ({"run_at": datetime(2026, 1, 1)}, "datetime.datetime(2026, 1, 1"),
         ({"run_at": "tomorrow"}, "'tomorrow'"),
         ({"run_after": "5"}, "'5'"),
         ({"run_after": math.nan}, "nan"),
@@ -174,7 +174,7 @@ def test_sleep_until_is_an_instant() -> None:
         lambda step: step.sleep(True),
         lambda step: step.sleep(None),
         lambda step: step.sleep(1e15),
-        lambda step: step.sleep_until(datetime(2026, 1, 1)),  # noqa: DTZ001
+        lambda step: step.sleep_until(datetime(2026, 1, 1)),
         lambda step: step.sleep_until(5),
         lambda step: step.using(run_after=1e15).run_action(echo),
     ],
@@ -302,7 +302,7 @@ def test_a_mark_is_held_against_the_call(function: Any, allowed: str, run_as: st
 def test_bad_arguments_of_a_step_are_all_listed_and_nothing_is_asked() -> None:
     async def handler(step: StepContext) -> Any:
         try:
-            await step.run_action(double, "two", 3)  # type: ignore[call-arg]
+            await step.run_action(double, "two", 3)  # type: ignore[call-overload]
         except InvalidArguments as error:
             return [str(error), await step.run_action(double, 4)]
 

@@ -1,7 +1,7 @@
 """Definitions and step functions are checked where they are written; the registry knows each once."""
 
 import functools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -45,7 +45,7 @@ async def only_stars(*steps: StepContext) -> None:
     """No parameter that is one."""
 
 
-class Callable_:
+class Instance:
     """Callable, and async."""
 
     async def __call__(self, step: StepContext) -> None:
@@ -63,9 +63,9 @@ class Callable_:
         (no_parameter, "step context as its first parameter"),
         (keywords_only, "step context as its first parameter"),
         (only_stars, "step context as its first parameter"),
-        (Callable_, "not a type"),
-        (Callable_(), "not a Callable_"),
-        (Callable_().method, "not a method"),
+        (Instance, "not a type"),
+        (Instance(), "not a Instance"),
+        (Instance().method, "not a method"),
         (functools.partial(handler), "not a partial"),
         (lambda step: None, "not a sync function"),
         (len, "not a builtin_function_or_method"),
@@ -125,7 +125,7 @@ def test_the_marks_return_the_function_itself() -> None:
     assert function(3) == 3
 
 
-@pytest.mark.parametrize("thing", [len, Callable_, Callable_().method, functools.partial(echo), None])
+@pytest.mark.parametrize("thing", [len, Instance, Instance().method, functools.partial(echo), None])
 def test_only_plain_functions_are_marked(thing: Any) -> None:
     for mark in (query, mutation, action):
         with pytest.raises(InvalidDefinition, match="marks plain functions"):
@@ -136,9 +136,8 @@ def test_only_plain_functions_are_marked(thing: Any) -> None:
 
 
 @pytest.fixture
-def empty_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_definitions", {})
-    yield
 
 
 def named(function: Any, name: str, version: int = 1) -> WorkflowDefinition[Any, Any]:

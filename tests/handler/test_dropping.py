@@ -8,7 +8,7 @@ import logging
 import sys
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -262,7 +262,7 @@ def test_a_dropped_handler_has_no_effect_and_leaves_no_trace(handler: Any, settl
 def test_a_handler_that_was_dropped_goes_on_where_it_was(handler: Any) -> None:
     """P10: what a drop left behind is nothing, so the journal at it leads on to the same end."""
     with Live(handler) as through:
-        whole = []
+        whole: list[int] = []
         while through.waiting and len(whole) < 12:
             whole.append(through.waiting[0])
             through.settle(through.waiting[0])
@@ -329,38 +329,104 @@ def test_a_handler_that_ended_drops_the_tasks_that_it_left() -> None:
     assert [command.name for command in run.replay.commands] == ["sleep", "sleep", "sleep", "echo"]
 
 
-def test_a_coroutine_that_can_not_be_ended_hangs_nobody(
+async def catches_everything(step: StepContext) -> None:
+    while True:
+        try:
+            return await step.run_action(fail)
+        except:  # noqa: E722, S110
+            pass
+
+
+async def catches_everything_within(step: StepContext) -> None:
+    while True:
+        try:
+            await catches_everything(step)
+        except BaseException:  # noqa: BLE001
+            await asyncio.sleep(0)
+        finally:
+            await step.run_action(echo)
+
+
+async def catches_everything_in_a_generator(step: StepContext) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        while True:
+            try:
+                yield 1
+                await step.run_action(echo)
+            except BaseException:  # noqa: BLE001
+                await asyncio.sleep(0)
+
+    async for _ in numbers():
+        await catches_everything(step)
+
+
+async def catches_everything_in_a_generator_that_is_left(step: StepContext) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        while True:
+            try:
+                yield 1
+            except:  # noqa: E722, S112
+                continue
+
+    async for _ in (held := numbers()):
+        break
+    await step.run_action(echo)
+    await held.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("silence")
+@pytest.mark.parametrize(
+    "handler",
+    [
+        catches_everything,
+        catches_everything_within,
+        catches_everything_in_a_generator,
+        catches_everything_in_a_generator_that_is_left,
+    ],
+)
+def test_a_handler_that_catches_everything_in_a_loop_is_left_all_the_same(handler: Any) -> None:
+    tracing = sys.gettrace()
+    kept = len(loop._undying)
+    with Live(handler) as run:
+        assert run.waiting == [1]
+    assert sys.gettrace() is tracing
+    assert len(loop._undying) == kept
+    with Live(handler, journal=run.journal(), committed=True) as again:
+        assert again.waiting == [1]
+
+
+class Undying(Coroutine[Any, Any, None]):
+    """What is no coroutine of Python's own can't be forced."""
+
+    def send(self, value: object) -> Any:
+        return None
+
+    def throw(self, *error: object) -> Any:
+        return None
+
+    def close(self) -> None:
+        """Never called."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise NotImplementedError
+
+
+def test_what_can_not_be_ended_hangs_nobody_and_is_told(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[Any] = []
     monkeypatch.setattr(loop, "_undying", kept)
-    monkeypatch.setattr(loop, "CLOSE_LIMIT", 20)
-    undying = True
 
     async def handler(step: StepContext) -> None:
-        async def numbers() -> AsyncIterator[int]:
-            while True:
-                try:
-                    yield 1
-                except BaseException:
-                    if not undying:
-                        raise
+        task = asyncio.create_task(Undying())
+        await step.run_action(echo)
+        await task
 
-        async for _ in numbers():
-            while True:
-                try:
-                    return await step.run_action(echo)
-                except:  # noqa: E722
-                    if not undying:
-                        raise
-
-    with Live(handler) as run:
-        assert run.waiting == [1]
-    assert len(kept) == 2
-    assert "catches BaseException in a loop" in caplog.text
-    with Live(handler, journal=run.journal()) as again:
-        assert again.settle(1).result is None
-    undying = False  # so that Python can end them when it collects them
+    monkeypatch.setattr(loop, "POLL_LIMIT", 100)  # it spins
+    with Live(handler):
+        pass
+    assert [type(undying) for undying in kept] == [Undying]
+    assert "can't be suspended" in caplog.text
 
 
 def test_keyboard_interrupt_ends_a_drop() -> None:

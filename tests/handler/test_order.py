@@ -22,7 +22,7 @@ def asked_values(run: Live) -> list[str]:
 
 
 async def gathers(step: StepContext) -> list[str]:
-    return await asyncio.gather(*(step.run_action(echo, letter) for letter in LETTERS))
+    return list(await asyncio.gather(*(step.run_action(echo, letter) for letter in LETTERS)))
 
 
 def test_gather_asks_in_the_order_of_its_arguments_and_answers_in_it_too() -> None:

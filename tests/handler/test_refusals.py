@@ -118,11 +118,11 @@ async def swallowing(handler: Callable[[StepContext], Any], step: StepContext) -
         await handler(step)
 
 
-async def trying_again(handler: Callable[[StepContext], Any], step: StepContext) -> None:
+async def trying_again(handler: Callable[[StepContext], Any], step: StepContext) -> Any:
     while True:
         try:
             return await handler(step)
-        except:  # noqa: E722
+        except:  # noqa: E722, S110
             pass
 
 

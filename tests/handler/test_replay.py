@@ -164,7 +164,7 @@ async def catches(step: StepContext) -> list[Any]:
     try:
         await step.run_action(fail, "first")
     except ValueError as error:
-        assert isinstance(error, StepFailed)
+        assert isinstance(error, StepFailed)  # noqa: PT017  here the handler is the test
         caught = [error.step_name, error.number, error.attempts, error.error.type, error.error.message]
         return [*caught, str(error), await step.run_action(echo, "after")]
     return []

@@ -157,7 +157,7 @@ async def under_finally_return(step: StepContext, handler: Any) -> Any:
     try:
         return await handler(step)
     finally:
-        return "hidden"  # noqa: B012
+        return "hidden"  # noqa: B012, SIM107
 
 
 async def under_gather(step: StepContext, handler: Any) -> Any:
@@ -168,7 +168,7 @@ async def under_a_retry_loop(step: StepContext, handler: Any) -> Any:
     while True:
         try:
             return await handler(step)
-        except:  # noqa: E722
+        except:  # noqa: E722, S110
             pass
 
 
@@ -365,7 +365,7 @@ def test_a_handler_that_spins_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def handler(step: StepContext) -> None:
         done = asyncio.ensure_future(step.run_action(echo))
-        while not done.done():
+        while not done.done():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     with Live(handler) as run:
@@ -378,7 +378,7 @@ def test_a_handler_that_asks_again_and_again_for_what_is_refused_is_stuck() -> N
         while True:
             try:
                 return await step.run_action(echo, object())
-            except Exception:  # noqa: BLE001
+            except Exception:  # noqa: BLE001, S112
                 continue
 
     with Live(handler) as run:

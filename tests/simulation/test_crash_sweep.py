@@ -22,7 +22,7 @@ from django_workflow.engine.statements import writing_word
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine.committed import committed
-from tests.engine.elsewhere import Elsewhere
+from tests.engine.elsewhere import Elsewhere, lose_connection
 from tests.shop.models import Entry
 from tests.simulation import invariants, shapes
 from tests.simulation.shapes import SHAPES
@@ -106,6 +106,7 @@ def live(harness: Harness, shape: str, *crashes: tuple[int, bool]) -> Life:
                 step = PAST_A_LEASE
             if Workflow.objects.exclude(state="in_progress").filter(id=life.run.id).exists():
                 break
+    harness.crash_at(0)
     assert_settled_stays(settled, life, log_from)
     life.points = tuple(sorted(points))
     return life
@@ -133,15 +134,21 @@ class recording:  # noqa: N801  reads as a verb
 
 def settled_rows(life: Life) -> dict[int, Any]:
     """What is settled now, without its delivery, which may still be written."""
-    rows = Step.objects.filter(workflow=life.run, state__in=invariants.SETTLED).values()
-    return {row["number"]: {key: row[key] for key in row if key not in ("seq", "delivered_at")} for row in rows}
+    rows: list[dict[str, Any]] = list(
+        Step.objects.filter(workflow=life.run, state__in=invariants.SETTLED).values()  # type: ignore[arg-type]
+    )
+    delivery = ("seq", "delivered_at")
+    return {row["number"]: {key: row[key] for key in row if key not in delivery} for row in rows}
 
 
 def assert_settled_stays(settled: dict[int, Any], life: Life, log_from: int) -> None:
     """P3: what was settled at the crash is as it was, and none of its bodies ran since."""
     now = settled_rows(life)
     assert {number: now.get(number) for number in settled} == settled
-    keys = {label(step) for step in Step.objects.filter(workflow=life.run, number__in=settled, kind__in=invariants.BODIES)}
+    keys = {
+        label(step)
+        for step in Step.objects.filter(workflow=life.run, number__in=settled, kind__in=invariants.BODIES)
+    }
     assert keys.isdisjoint(shapes.ran[log_from:]), "P3: the body of a settled step ran again"
 
 
@@ -150,8 +157,12 @@ def assert_same_life(harness: Harness, life: Life, without: Life) -> None:
     assert life.journal == without.journal
     invariants.check([life.run], harness, label)
     assert_attempts_are_counted(life)
-    written = {label(step) for step in Step.objects.filter(workflow=life.run, kind="mutation", state="completed")}
-    assert set(Entry.objects.filter(label__startswith=f"{life.tag}/").values_list("label", flat=True)) == written
+    written = {
+        label(step) for step in Step.objects.filter(workflow=life.run, kind="mutation", state="completed")
+    }
+    assert (
+        set(Entry.objects.filter(label__startswith=f"{life.tag}/").values_list("label", flat=True)) == written
+    )
 
 
 def assert_attempts_are_counted(life: Life) -> None:
@@ -159,7 +170,9 @@ def assert_attempts_are_counted(life: Life) -> None:
     bodies = Counter(each for each in shapes.ran if each.startswith(f"{life.tag}/"))
     for step in Step.objects.filter(workflow=life.run, kind="action"):
         runs = bodies[label(step)]
-        assert runs <= step.attempts <= runs + life.crashes, f"P4: {step}: {step.attempts} attempts, {runs} bodies"
+        assert runs <= step.attempts <= runs + life.crashes, (
+            f"P4: {step}: {step.attempts} attempts, {runs} bodies"
+        )
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
@@ -198,22 +211,27 @@ if SERVER:
     ) -> None:
         """The connection goes at a COMMIT, and nobody knows whether it arrived. The worker lives on."""
         lost: list[int] = []
-        commit = connection._commit
+        points: list[int] = []
+        commit = connection._commit  # type: ignore[attr-defined]  # the COMMIT itself, below Django's own
 
         def lose() -> None:
-            if workflow_harness.commits != point or point in lost:
+            if workflow_harness.commits != points[-1] or points[-1] in lost:
                 commit()
                 return
-            lost.append(point)
+            lost.append(points[-1])
             if arrives:
                 commit()
-            connection.connection.close()
+            lose_connection()
+            if not arrives:
+                commit()  # says so itself
             raise OperationalError(2013, "server closed the connection unexpectedly")
 
         with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
             without = live(workflow_harness, "sequence")
+            points.append(0)
             monkeypatch.setattr(connection, "_commit", lose)
             for point in without.points:
+                points.append(point)
                 life = live(workflow_harness, "sequence")
                 life.crashes = 1  # as far as attempts may be counted whose bodies never began
                 assert_same_life(workflow_harness, life, without)
@@ -223,7 +241,9 @@ if SERVER:
 def test_p9_p12_two_workers_at_once_live_the_same_lives(workflow_harness: Harness) -> None:
     """Every wake-up comes twice, and each half of them at the same moment."""
     without = {shape: live(workflow_harness, shape) for shape in SHAPES}
-    lives = [Life(SHAPES[shape].start(tag := f"{shape} {next(_tags)}"), tag) for shape in SHAPES for _ in range(2)]
+    lives = [
+        Life(SHAPES[shape].start(tag := f"{shape} {next(_tags)}"), tag) for shape in SHAPES for _ in range(2)
+    ]
     for _ in range(ROUNDS):
         workers = [Elsewhere(lambda: drain(None)) for _ in range(2)]
         done = [worker.result() for worker in workers]
