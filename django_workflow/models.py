@@ -221,6 +221,12 @@ class Step(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     # JSON list of the attempts that ended: {"attempt", "started_at", "ended_at", "outcome", "error"}.
     history_text = models.TextField(db_column="history", default="[]")
+    # How it is attempted again, for whoever attempts it; null: not at all.
+    retry_text = models.TextField(null=True, db_column="retry")  # noqa: DJ001  null: no retries
+    timeout = models.FloatField(null=True)  # seconds of one attempt
+    at_most_once = models.BooleanField(default=False)
+    # What the body said of itself by heartbeat(), for the next attempt.
+    details_text = models.TextField(null=True, db_column="details")  # noqa: DJ001  null: nothing
     cluster = models.CharField(max_length=100, default="", blank=True)
     # When it is due, or when its lease ends; null iff it runs inside a turn or has settled.
     due_at = models.DateTimeField(null=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -20,18 +22,24 @@ from django.db.transaction import TransactionManagementError
 
 from django_workflow.conf import settings
 from django_workflow.engine import statements
+from django_workflow.engine.current import CurrentStep, running
+from django_workflow.engine.deadline import BodyTimedOut, call_within
 from django_workflow.exceptions import (
     DjangoWorkflowError,
     ErrorInfo,
     QueryWrote,
+    StepFailed,
     StepInterrupted,
+    StepTimedOut,
     UsageError,
     describe_error,
+    dotted_path,
 )
 from django_workflow.handler.commands import Answer
 from django_workflow.handler.definition import import_function
 from django_workflow.journal.database import alias, breaks, connection, passes
 from django_workflow.payloads import encode_error, signature_of
+from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
 
 # What a body may raise and still have ended. Everything else that is no `Exception` ends the process.
@@ -45,29 +53,49 @@ class TurnAborted(Exception):
     """The transaction is gone, and it is nobody's fault: give the turn up and try again."""
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a step: what to call, with what, and what comes of a failure."""
+
+    step: CurrentStep
+    name: str
+    function: str  # dotted path
+    args: str  # JSON text
+    failures: int = 0  # attempts that failed before; interrupted ones are counted apart
+    retry: Retry | None = None
+    timeout: float | None = None  # seconds
+
+    @property
+    def what(self) -> str:
+        """The step, in an error text."""
+        return f"step {self.step.number} ({self.name})"
+
+
 class Body:
-    """One attempt at a step: what to call, with what."""
+    """The body of a step, about to be run once. Raises `ImportError` when its function can't be imported."""
 
-    def __init__(self, number: int, name: str, function: str, args: str) -> None:
-        self.function = function
-        self._what = f"step {number} ({name})"
-        self._target = import_function(function)
-        self._args = args
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._target = import_function(attempt.function)
 
-    def run_alone(self, attempt: int) -> Answer:
+    def run_alone(self) -> Answer:
         """An action: outside of any transaction of ours."""
         try:
-            return Answer(StepState.COMPLETED, self._call(), attempt)
+            return self._completed(self._call())
+        except BodyTimedOut:
+            # Wherever it was: a connection in the middle of a statement is of no more use.
+            _drop_connections()
+            return self._timed_out()
         except FAILURES as error:
-            return failure(error, attempt)
+            return self._failed(error)
 
-    def run_in_transaction(self, kind: StepKind, attempt: int) -> Answer:
+    def run_in_transaction(self, kind: StepKind) -> Answer:
         """A query or mutation: in the open transaction of the journal's database, behind a savepoint.
 
-        Raises `TurnAborted` when the transaction can't go on.
+        Raises `TurnAborted` when the transaction can't go on, `BodyTimedOut` when it was interrupted.
         """
         here = connection()
-        watch = Watch(self.function, kind)
+        watch = Watch(self._attempt.function, kind)
         returned = False
         try:
             with watch.over_all_databases(), transaction.atomic(using=alias()):
@@ -77,60 +105,114 @@ class Body:
         except FAILURES as error:
             if watch.passed or passes(error) or here.needs_rollback or here.closed_in_transaction or returned:
                 # `returned`: the savepoint itself failed.
-                raise TurnAborted(f"{self._what} met {watch.passed or error!r}") from error
-            return failure(watch.wrote or error, attempt)
-        return Answer(StepState.COMPLETED, result, attempt)
+                raise TurnAborted(f"{self._attempt.what} met {watch.passed or error!r}") from error
+            return self._failed(watch.wrote or error)
+        return self._completed(result)
 
-    def run_unprotected(self, attempt: int) -> Answer:
+    def run_unprotected(self) -> Answer:
         """A query on its own, where there is no transaction yet that a failure could spoil."""
-        watch = Watch(self.function, StepKind.QUERY)
+        watch = Watch(self._attempt.function, StepKind.QUERY)
         try:
             with watch.over_all_databases():
                 result = self._call()
         except FAILURES as error:
             if watch.passed or passes(error):
-                raise TurnAborted(f"{self._what} met {watch.passed or error!r}") from error
-            return failure(watch.wrote or error, attempt)
+                raise TurnAborted(f"{self._attempt.what} met {watch.passed or error!r}") from error
+            return self._failed(watch.wrote or error)
         if watch.passed:
-            raise TurnAborted(f"{self._what} met {watch.passed!r}")
-        return failure(watch.wrote, attempt) if watch.wrote else Answer(StepState.COMPLETED, result, attempt)
+            raise TurnAborted(f"{self._attempt.what} met {watch.passed!r}")
+        return self._failed(watch.wrote) if watch.wrote else self._completed(result)
+
+    def refused(self, error: BaseException) -> Answer:
+        """The answer when the commit of the body's own transaction was refused (R14)."""
+        return self._failed(error)
+
+    def timed_out(self) -> Answer:
+        """The answer when `run_in_transaction()` was interrupted, once its transaction is rolled back."""
+        _drop_connections()
+        return self._timed_out()
+
+    def _completed(self, text: str) -> Answer:
+        return Answer(StepState.COMPLETED, text, self._attempt.step.attempt)
+
+    def _failed(self, error: BaseException) -> Answer:
+        return failure(self._attempt, error, describe_error(error))
+
+    def _timed_out(self) -> Answer:
+        return own_failure(
+            self._attempt, StepTimedOut, f"its body took longer than {self._attempt.timeout:g} s"
+        )
 
     def _call(self) -> str:
         """The body's result as JSON text. Raises what it raises, and `NotStorable`, `PayloadTooLarge`."""
+        attempt = self._attempt
         signature = signature_of(self._target)
-        args, kwargs = signature.decode_arguments(self._args)
-        target = stand_ins.get(self.function, self._target)
-        result = target(*args, **kwargs)
-        if inspect.isawaitable(result):
-            # In this thread: the ORM's async methods then use this very connection and its transaction (R31).
-            result = async_to_sync(_await)(result)
-        return signature.encode_result(result, what=f"the result of {self._what}", limit=settings.VALUE_LIMIT)
+        args, kwargs = signature.decode_arguments(attempt.args)
+        target = stand_ins.get(attempt.function, self._target)
+
+        def call() -> Any:
+            result = target(*args, **kwargs)
+            if inspect.isawaitable(result):
+                # In this thread: the ORM's async methods then use this very connection and its transaction (R31).
+                result = async_to_sync(_await)(result, attempt.timeout)
+            return result
+
+        with running(attempt.step):
+            if attempt.timeout is None or inspect.iscoroutinefunction(target):
+                result = call()
+            else:
+                result = call_within(attempt.timeout, call)
+        return signature.encode_result(result, what=f"the result of {attempt.what}", limit=settings.VALUE_LIMIT)
 
 
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
+async def _await(awaitable: Any, timeout: float | None) -> Any:
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            return await awaitable
+    except TimeoutError:
+        if limit.expired():
+            raise BodyTimedOut from None
+        raise
 
 
-def failure(error: BaseException, attempt: int) -> Answer:
-    """The answer of a body that raised."""
-    return Answer(StepState.FAILED, encode_error(describe_error(error)), attempt)
+def _drop_connections() -> None:
+    for here in connections.all(initialized_only=True):
+        if not here.in_atomic_block:
+            here.close()
 
 
-def interrupted(number: int, name: str, attempts: int) -> Answer:
-    """The answer of a step whose every attempt took its worker with it."""
-    return Answer(
-        StepState.FAILED,
-        encode_error(
-            ErrorInfo(
-                type=f"{StepInterrupted.__module__}.{StepInterrupted.__qualname__}",
-                message=f"step {number} ({name}) was begun {attempts} times and each time its worker died before it "
-                "ended; its outcome is unknown. Look into what its body does to the process",
-                traceback="",
-                step=number,
-            )
-        ),
-        attempts,
+def failure(attempt: Attempt, error: BaseException, info: ErrorInfo) -> Answer:
+    """The answer of an attempt that failed with `error`; it says when the next one is due, if there is one."""
+    number = attempt.step.attempt
+    retry_in = None
+    if attempt.retry is not None:
+        retry_in = attempt.retry.delay(attempt.failures + 1, error, random.random)
+    return Answer(StepState.FAILED, encode_error(info), number, retry_in)
+
+
+def own_failure(attempt: Attempt, kind: type[StepFailed], message: str) -> Answer:
+    """The answer of an attempt that the engine itself calls a failure, as `kind`."""
+    info = ErrorInfo(dotted_path(kind), message, "", attempt.step.number)
+    error = kind(attempt.name, attempt.step.number, attempt.step.attempt, info)
+    return failure(attempt, error, info)
+
+
+def interrupted(attempt: Attempt) -> Answer:
+    """The answer of an at-most-once step whose worker died: nobody knows whether its body did its work."""
+    return own_failure(
+        attempt, StepInterrupted, "its worker died while its body ran, and its outcome is unknown"
     )
+
+
+def given_up(attempt: Attempt, interruptions: int) -> Answer:
+    """The answer of a step that takes its worker with it each time."""
+    text = (
+        f"its body was begun {interruptions} times in a row and each time its worker died before it ended; its "
+        "outcome is unknown. Look into what it does to the process"
+    )
+    info = ErrorInfo(dotted_path(StepInterrupted), text, "", attempt.step.number)
+    return Answer(StepState.FAILED, encode_error(info), attempt.step.attempt)
 
 
 class Watch:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
 
 if TYPE_CHECKING:
@@ -26,15 +27,19 @@ class Command:
     due_at: datetime | None = None  # not before; for a sleep: when it is over
     inline: bool | None = None
     unstable_args: bool = False
+    retry: Retry | None = None
+    timeout: float | None = None  # seconds of the body
+    at_most_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a step settled: the JSON text of its result, or of its error."""
+    """How an attempt ended: the JSON text of its result, or of its error."""
 
     state: StepState
     text: str | None
     attempts: int = 1
+    retry_in: float | None = None  # seconds until the next attempt; None: the step has settled
 
 
 class Recorded(NamedTuple):
@@ -57,6 +62,9 @@ class Recorded(NamedTuple):
     delivered_at: datetime | None
     started_at: datetime | None
     completed_at: datetime | None
+    retry: str | None = None
+    timeout: float | None = None
+    at_most_once: bool = False
 
 
 class Dice(Protocol):
@@ -86,6 +94,8 @@ class World:
     committed: bool  # whether a turn of this generation has ever committed
     dice: Dice
     limits: Limits
+    retry: Retry = Retry()  # what `retry=True` means
+    action_retry: Retry | None = None  # of an action that says nothing of it
     check: bool = False  # watch for I/O while the handler is polled
 
 

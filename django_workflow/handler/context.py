@@ -16,14 +16,24 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from django_workflow.exceptions import (
     InvalidArguments,
+    StepCanceled,
     StepFailed,
     StepInterrupted,
+    StepTimedOut,
     UsageError,
+    dotted_path,
     step_failed,
 )
 from django_workflow.handler.commands import Answer, Command
-from django_workflow.handler.definition import function_path
+from django_workflow.handler.definition import (
+    StepMark,
+    checked_retry,
+    checked_timeout,
+    function_path,
+    mark_of,
+)
 from django_workflow.payloads import decode_error, encode, signature_of
+from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
 
 if TYPE_CHECKING:
@@ -47,6 +57,9 @@ class StepOptions:
     run_after: timedelta | None = None
     inline: bool | None = None
     unstable_args: bool = False
+    retry: Retry | bool | None = None
+    timeout: float | None = None
+    at_most_once: bool | None = None
 
 
 class StepContext:
@@ -118,6 +131,9 @@ class StepContext:
         run_after: timedelta | float | None = None,
         inline: bool | None = None,
         unstable_args: bool | None = None,
+        retry: Retry | bool | None = None,
+        timeout: timedelta | float | None = None,
+        at_most_once: bool | None = None,
     ) -> StepContext:
         """A copy of this context whose steps take these options; chains, later wins.
 
@@ -128,6 +144,9 @@ class StepContext:
             inline: False: any worker may run the step, and a query or mutation has a transaction of its own.
                 True or None: in the turn, where that is possible.
             unstable_args: True: on replay the arguments are not compared with those on record.
+            retry: how a step that fails is attempted again; True: by the manager's default; False: not at all.
+            timeout: real seconds (or a timedelta) that one attempt may take; then it fails as `StepTimedOut`.
+            at_most_once: True: an action whose worker died is not begun again; it fails as `StepInterrupted`.
 
         Raises:
             InvalidArguments: an option has a value that it can't take.
@@ -150,6 +169,12 @@ class StepContext:
             options = replace(options, inline=_flag("inline", inline))
         if unstable_args is not None:
             options = replace(options, unstable_args=_flag("unstable_args", unstable_args))
+        if retry is not None:
+            options = replace(options, retry=checked_retry("step.using()", retry))
+        if timeout is not None:
+            options = replace(options, timeout=checked_timeout("step.using()", timeout))
+        if at_most_once is not None:
+            options = replace(options, at_most_once=_flag("at_most_once", at_most_once))
         return StepContext(self._replay, options)
 
     # ── the handler's own time, dice, log and face ──────────────────────────────────────────────────────────
@@ -211,11 +236,24 @@ class StepContext:
                 self._due_at(),
                 self._options.inline,
                 self._options.unstable_args,
+                *self._attempting(kind, mark_of(fn) or StepMark(kind)),
             )
         )
         if answer.state is not StepState.COMPLETED:
             raise _failure(name, number, answer)
         return signature.decode_result(answer.text or "null", what=f"the result of step {number} ({name})")
+
+    def _attempting(self, kind: StepKind, mark: StepMark) -> tuple[Retry | None, float | None, bool]:
+        """How the step is attempted: what the handler says, else the function's mark, else the defaults."""
+        world, options = self._replay.world, self._options
+        retry = options.retry if options.retry is not None else mark.retry
+        if retry is None:
+            retry = world.action_retry if kind == StepKind.ACTION else None
+        elif isinstance(retry, bool):
+            retry = world.retry if retry else None
+        timeout = options.timeout if options.timeout is not None else mark.timeout
+        once = options.at_most_once if options.at_most_once is not None else mark.at_most_once
+        return retry, timeout, bool(once)
 
     async def _sleep(self, args: str, due_at: datetime) -> None:
         number = self._replay.next_number()
@@ -279,10 +317,14 @@ class HandlerLogger(logging.LoggerAdapter[logging.Logger]):
         self._replay.log(self.logger, record)
 
 
+_OWN_FAILURES: dict[str, type[StepFailed]] = {
+    dotted_path(each): each for each in (StepInterrupted, StepTimedOut, StepCanceled)
+}
+
+
 def _failure(name: str, number: int, answer: Answer) -> StepFailed:
     error = decode_error(answer.text or "")
-    base = StepInterrupted if error.type == f"{StepInterrupted.__module__}.StepInterrupted" else StepFailed
-    return step_failed(name, number, answer.attempts, error, base)
+    return step_failed(name, number, answer.attempts, error, _OWN_FAILURES.get(error.type, StepFailed))
 
 
 def _seconds(call: str, argument: str, value: float | timedelta) -> float:

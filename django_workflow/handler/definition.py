@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from django_workflow.exceptions import InvalidArguments, InvalidDefinition, StepKindMismatch
 from django_workflow.payloads import CallSignature, signature_of
+from django_workflow.retry import Retry
 from django_workflow.states import StepKind
 
 if TYPE_CHECKING:
@@ -141,26 +144,111 @@ def _checked_version(version: Any) -> int:
 # ── step functions ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def query(function: F) -> F:
-    """Mark a step function as a query: it reads the database. Returns the function itself."""
-    return _mark(function, StepKind.QUERY)
+@dataclass(frozen=True, slots=True)
+class StepMark:
+    """What a step function may be used as, and how its steps run unless the handler says otherwise."""
+
+    kind: StepKind
+    retry: Retry | bool | None = None
+    timeout: float | None = None
+    at_most_once: bool | None = None
 
 
-def mutation(function: F) -> F:
-    """Mark a step function as a mutation: it reads and writes the database. Returns the function itself."""
-    return _mark(function, StepKind.MUTATION)
+def mark_of(function: Any) -> StepMark | None:
+    """The mark on a step function, or None."""
+    mark = getattr(function, MARK, None)
+    return mark if isinstance(mark, StepMark) else None
 
 
-def action(function: F) -> F:
-    """Mark a step function as an action: it may do anything. Returns the function itself."""
-    return _mark(function, StepKind.ACTION)
+@overload
+def query(function: F, /) -> F: ...
+@overload
+def query(
+    *, retry: Retry | bool | None = None, timeout: timedelta | float | None = None
+) -> Callable[[F], F]: ...
+def query(function: Any = None, /, **options: Any) -> Any:
+    """Mark a step function as a query: it reads the database. Returns the function itself.
+
+    Args:
+        function: a plain function of a module.
+        options: `retry` and `timeout`, as in `StepContext.using`, for its steps.
+
+    """
+    return _marking(function, StepKind.QUERY, options)
 
 
-def _mark(function: F, kind: StepKind) -> F:
-    if not isinstance(function, FunctionType):
-        raise InvalidDefinition(f"@{kind} marks plain functions, and {function!r} is {_what(function)}")
-    setattr(function, MARK, kind)
-    return function
+@overload
+def mutation(function: F, /) -> F: ...
+@overload
+def mutation(
+    *, retry: Retry | bool | None = None, timeout: timedelta | float | None = None
+) -> Callable[[F], F]: ...
+def mutation(function: Any = None, /, **options: Any) -> Any:
+    """Mark a step function as a mutation: it reads and writes the database. Returns the function itself.
+
+    Args:
+        function: a plain function of a module.
+        options: `retry` and `timeout`, as in `StepContext.using`, for its steps.
+
+    """
+    return _marking(function, StepKind.MUTATION, options)
+
+
+@overload
+def action(function: F, /) -> F: ...
+@overload
+def action(
+    *,
+    retry: Retry | bool | None = None,
+    timeout: timedelta | float | None = None,
+    at_most_once: bool | None = None,
+) -> Callable[[F], F]: ...
+def action(function: Any = None, /, **options: Any) -> Any:
+    """Mark a step function as an action: it may do anything. Returns the function itself.
+
+    Args:
+        function: a plain function of a module.
+        options: `retry`, `timeout` and `at_most_once`, as in `StepContext.using`, for its steps.
+
+    """
+    return _marking(function, StepKind.ACTION, options)
+
+
+def _marking(function: Any, kind: StepKind, options: dict[str, Any]) -> Any:
+    known = {"retry", "timeout"} | ({"at_most_once"} if kind == StepKind.ACTION else set())
+    if unknown := sorted(options.keys() - known):
+        raise TypeError(f"@{kind}() takes {', '.join(sorted(known))}, not {', '.join(unknown)}")
+    mark = StepMark(
+        kind,
+        checked_retry(f"@{kind}()", options.get("retry")),
+        checked_timeout(f"@{kind}()", options.get("timeout")),
+        options.get("at_most_once"),
+    )
+
+    def attach(marked: Any) -> Any:
+        if not isinstance(marked, FunctionType):
+            raise InvalidDefinition(f"@{kind} marks plain functions, and {marked!r} is {_what(marked)}")
+        setattr(marked, MARK, mark)
+        return marked
+
+    return attach if function is None else attach(function)
+
+
+def checked_retry(call: str, retry: Any) -> Retry | bool | None:
+    """`retry` as an option. Raises `InvalidArguments`."""
+    if retry is None or isinstance(retry, Retry | bool):
+        return retry
+    raise InvalidArguments(call, [f"retry: {retry!r} is no Retry, True or False"])
+
+
+def checked_timeout(call: str, timeout: Any) -> float | None:
+    """`timeout` as an option, in seconds. Raises `InvalidArguments`."""
+    if timeout is None:
+        return None
+    seconds = timeout.total_seconds() if hasattr(timeout, "total_seconds") else timeout
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise InvalidArguments(call, [f"timeout: {timeout!r} is no duration above 0; give seconds or a timedelta"])
+    return float(seconds)
 
 
 def function_path(function: Any, kind: StepKind) -> str:
@@ -172,9 +260,9 @@ def function_path(function: Any, kind: StepKind) -> str:
 
     """
     path = _importable_path(_plain(function))
-    marked = getattr(function, MARK, kind)
-    if marked != kind:
-        raise StepKindMismatch(path, str(marked), str(kind))
+    mark = mark_of(function)
+    if mark is not None and mark.kind != kind:
+        raise StepKindMismatch(path, str(mark.kind), str(kind))
     return path
 
 

@@ -360,5 +360,8 @@ def as_recorded(command: Command, **columns: Any) -> Recorded:
         delivered_at=None,
         started_at=None,
         completed_at=None,
+        retry=command.retry.to_text() if command.retry else None,
+        timeout=command.timeout,
+        at_most_once=command.at_most_once,
     )
     return blank._replace(**columns)

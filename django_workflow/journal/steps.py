@@ -40,6 +40,9 @@ COLUMNS = (
     "delivered_at",
     "started_at",
     "completed_at",
+    "retry_text",
+    "timeout",
+    "at_most_once",
 )
 UNSETTLED = (StepState.PENDING.value, StepState.RUNNING.value)
 
