@@ -8,9 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from django_workflow.engine.current import current_step
     from django_workflow.handler.context import StepContext
     from django_workflow.handler.definition import WorkflowDefinition, action, mutation, query
     from django_workflow.manager import WorkflowManager, workflow
+    from django_workflow.retry import Retry
     from django_workflow.status import Canceled, Completed, Failed, InProgress
 
 __version__ = "0.1.0"
@@ -18,6 +20,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Canceled": "django_workflow.status",
     "Completed": "django_workflow.status",
+    "Retry": "django_workflow.retry",
+    "current_step": "django_workflow.engine.current",
     "Failed": "django_workflow.status",
     "InProgress": "django_workflow.status",
     "StepContext": "django_workflow.handler.context",
@@ -34,10 +38,12 @@ __all__ = [
     "Completed",
     "Failed",
     "InProgress",
+    "Retry",
     "StepContext",
     "WorkflowDefinition",
     "WorkflowManager",
     "action",
+    "current_step",
     "mutation",
     "query",
     "workflow",

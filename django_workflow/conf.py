@@ -20,6 +20,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from django_workflow.retry import Retry
+
 NAME = "DJANGO_WORKFLOW"
 
 Seconds = Annotated[float, Field(gt=0, description="a number of seconds above 0")]
@@ -55,7 +57,7 @@ class Settings:
         "fail"
     )
 
-    RETRY: Annotated[Any, Field(description="a Retry")] = None
+    RETRY: Annotated[Retry, Field(description="a Retry")] = field(default_factory=Retry)
     RETRY_ACTIONS: Switch = False
 
     RETENTION: Annotated[

@@ -27,6 +27,7 @@ from django_workflow.journal import clock, wakes, workflows
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import alias, connection
 from django_workflow.models import Step, StepQuerySet, Workflow, WorkflowQuerySet
+from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState, WorkflowState
 from django_workflow.status import Canceled, Completed, Failed, InProgress, RunningStep, Status
 
@@ -49,22 +50,45 @@ class WorkflowManager:
         name: of the pool, for people.
         cluster: the django-q2 cluster on which its workflows run; None: the setting `CLUSTER`, and without
             one django-q2's default.
+        retry: what `retry=True` means in this pool; None: the setting `RETRY`.
+        retry_actions: whether actions that say nothing of it are retried; None: the setting `RETRY_ACTIONS`.
 
     """
 
-    def __init__(self, name: str, cluster: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        cluster: str | None = None,
+        retry: Retry | None = None,
+        retry_actions: bool | None = None,
+    ) -> None:
         for what, value in (("name", name), ("cluster", cluster)):
             if value is None and what == "cluster":
                 continue
             if not isinstance(value, str) or not 1 <= len(value) <= 100 or not value.isprintable():
                 raise UsageError(f"WorkflowManager({what}={value!r}): give 1 to 100 printable characters")
+        if retry is not None and not isinstance(retry, Retry):
+            raise UsageError(f"WorkflowManager(retry={retry!r}): give a Retry")
         self.name = name
         self._cluster = cluster
+        self._retry = retry
+        self._retry_actions = retry_actions
 
     @property
     def cluster(self) -> str:
         """The cluster's name; "" is django-q2's default."""
         return self._cluster or settings.CLUSTER or ""
+
+    @property
+    def retry(self) -> Retry:
+        """What `retry=True` means."""
+        return self._retry or settings.RETRY
+
+    @property
+    def action_retry(self) -> Retry | None:
+        """How actions are attempted again that say nothing of it."""
+        wanted = settings.RETRY_ACTIONS if self._retry_actions is None else self._retry_actions
+        return self.retry if wanted else None
 
     def __repr__(self) -> str:
         return f"<WorkflowManager {self.name}>"
@@ -75,15 +99,31 @@ class WorkflowManager:
     def define(self, handler: Handler[P, R], /) -> WorkflowDefinition[P, R]: ...
     @overload
     def define(
-        self, handler: None = None, /, *, name: str | None = None, version: int = 1
+        self,
+        handler: None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        retry: Retry | bool | None = None,
     ) -> Callable[[Handler[P, R]], WorkflowDefinition[P, R]]: ...
-    def define(self, handler: Any = None, /, *, name: str | None = None, version: int = 1) -> Any:
+    def define(
+        self,
+        handler: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        retry: Retry | bool | None = None,
+    ) -> Any:
         """Make a definition of a handler; with or without options.
 
         Args:
             handler: an `async def` whose first parameter is the step context.
             name: `"<app_label>.<function>"` by default; in no installed app it has to be given.
             version: a whole number from 1.
+            retry: how its actions are attempted again that say nothing of it themselves; True: by the manager's
+                default; None: as the manager says.
 
         Raises:
             InvalidDefinition: what was decorated can't be a handler (a `TypeError`, too).
@@ -93,7 +133,7 @@ class WorkflowManager:
 
         def decorate(function: Handler[P, R]) -> WorkflowDefinition[P, R]:
             given = name if name is not None else _default_name(function)
-            definition = WorkflowDefinition(function, name=given, version=version, manager=self)
+            definition = WorkflowDefinition(function, name=given, version=version, manager=self, retry=retry)
             registry.add(definition)
             return definition
 

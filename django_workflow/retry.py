@@ -45,9 +45,6 @@ class Retry:
     unless: Classes | type[BaseException] = ()
 
     def __post_init__(self) -> None:
-        for field in ("on", "unless"):
-            given = getattr(self, field)
-            object.__setattr__(self, field, (given,) if isinstance(given, type) else given)
         problems = list(_problems(self))
         if problems:
             raise InvalidArguments("Retry()", problems)
@@ -64,15 +61,22 @@ class Retry:
             The delay; None when there is to be no further attempt.
 
         """
-        assert isinstance(self.on, tuple) and isinstance(self.unless, tuple)
         if failures >= self.max_attempts or isinstance(error, NonRetryable):
             return None
-        if not isinstance(error, self.on) or isinstance(error, self.unless):
+        if not isinstance(error, self._on) or isinstance(error, self._unless):
             return None
         asked = getattr(error, "retry_after", None)
         if isinstance(asked, int | float) and not isinstance(asked, bool) and 0 <= asked < math.inf:
             return float(asked)
         return self._backoff(failures) * (0.5 + roll() if self.jitter else 1.0)
+
+    @property
+    def _on(self) -> Classes:
+        return (self.on,) if isinstance(self.on, type) else self.on
+
+    @property
+    def _unless(self) -> Classes:
+        return (self.unless,) if isinstance(self.unless, type) else self.unless
 
     def _backoff(self, failures: int) -> float:
         try:
@@ -82,7 +86,6 @@ class Retry:
 
     def to_text(self) -> str:
         """This policy as JSON, for the journal: whoever attempts the step next obeys it."""
-        assert isinstance(self.on, tuple) and isinstance(self.unless, tuple)
         return json.dumps(
             {
                 "max_attempts": self.max_attempts,
@@ -90,8 +93,8 @@ class Retry:
                 "base": self.base,
                 "max_delay": self.max_delay,
                 "jitter": self.jitter,
-                "on": [dotted_path(each) for each in self.on],
-                "unless": [dotted_path(each) for each in self.unless],
+                "on": [dotted_path(each) for each in self._on],
+                "unless": [dotted_path(each) for each in self._unless],
             },
             separators=(",", ":"),
         )
@@ -130,6 +133,8 @@ def _problems(retry: Retry) -> list[str]:
         problems.append(f"jitter: {retry.jitter!r} is neither True nor False")
     for field in ("on", "unless"):
         value = getattr(retry, field)
+        if isinstance(value, type):
+            value = (value,)
         if not isinstance(value, tuple) or not all(
             isinstance(each, type) and issubclass(each, BaseException) for each in value
         ):

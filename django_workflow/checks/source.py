@@ -18,7 +18,7 @@ from typing import Any
 
 from django_workflow.checks import hazards
 from django_workflow.checks.names import Known, Made, Named, Scope, Thing, globals_of, names_of, own_nodes
-from django_workflow.handler.definition import MARK
+from django_workflow.handler.definition import mark_of
 
 EXCUSED = re.compile(r"#\s*workflow:\s*deterministic\b")
 
@@ -89,9 +89,9 @@ class _Reader:
     def _call(self, scope: Scope, call: ast.Call) -> Iterator[Finding]:
         called = scope.resolve(call.func)
         if isinstance(called, Thing) and type(called.value) is FunctionType:
-            if kind := vars(called.value).get(MARK):
+            if mark := mark_of(called.value):
                 yield from self._finding(
-                    call, f"{_shown(call.func)}()", _unstepped(str(kind), _shown(call.func))
+                    call, f"{_shown(call.func)}()", _unstepped(str(mark.kind), _shown(call.func))
                 )
                 return
             self._follow(called.value)

@@ -232,7 +232,10 @@ class Ticker:
         done = 0
         try:
             done = drain(
-                name, seconds=settings.DRAIN_SECONDS, stop=lambda: self._stopping() or not self._idle()
+                name,
+                seconds=settings.DRAIN_SECONDS,
+                stop=lambda: self._stopping() or not self._idle(),
+                timed=False,
             )
         except Exception:
             logger.exception("A drain of the cluster %r outside of its queue ended early.", name)

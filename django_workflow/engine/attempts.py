@@ -154,7 +154,7 @@ class Body:
             result = target(*args, **kwargs)
             if inspect.isawaitable(result):
                 # In this thread: the ORM's async methods then use this very connection and its transaction (R31).
-                result = async_to_sync(_await)(result, attempt.timeout)
+                result = async_to_sync(_await)(result, attempt)
             return result
 
         with running(attempt.step):
@@ -162,11 +162,13 @@ class Body:
                 result = call()
             else:
                 result = call_within(attempt.timeout, call)
-        return signature.encode_result(result, what=f"the result of {attempt.what}", limit=settings.VALUE_LIMIT)
+        return signature.encode_result(
+            result, what=f"the result of {attempt.what}", limit=settings.VALUE_LIMIT
+        )
 
 
-async def _await(awaitable: Any, timeout: float | None) -> Any:
-    limit = asyncio.timeout(timeout)
+async def _await(awaitable: Any, attempt: Attempt) -> Any:
+    limit = asyncio.timeout(attempt.timeout)
     try:
         async with limit:
             return await awaitable
@@ -174,6 +176,8 @@ async def _await(awaitable: Any, timeout: float | None) -> Any:
         if limit.expired():
             raise BodyTimedOut from None
         raise
+    finally:
+        await attempt.step.reported()
 
 
 def _drop_connections() -> None:

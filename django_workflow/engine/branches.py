@@ -7,12 +7,13 @@ or mutation settles in the transaction of its body, so that its writes and its r
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from django.db import DatabaseError
 
 from django_workflow.conf import settings
-from django_workflow.engine.attempts import Body, TurnAborted, failure, interrupted
+from django_workflow.engine.attempts import Attempt, Body, TurnAborted, given_up, interrupted
+from django_workflow.engine.current import begin
+from django_workflow.engine.deadline import BodyTimedOut
 from django_workflow.engine.leases import Held
 from django_workflow.engine.recovery import backoff
 from django_workflow.engine.turn import LeaseLost
@@ -22,6 +23,7 @@ from django_workflow.journal import claims, steps
 from django_workflow.journal.claims import Runnable
 from django_workflow.journal.clock import TurnClock
 from django_workflow.journal.database import atomic, passes, retrying
+from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
 
 logger = logging.getLogger("django_workflow.engine")
@@ -52,12 +54,19 @@ def _run(claim: Runnable, held: Held) -> int:
     clock = claim.clock
     history = claim.history
     if claim.interrupted:
-        history = steps.add_attempt(history, claim.attempts, claim.started_at, clock.now(), "interrupted")
-        if steps.interruptions(history) >= settings.INTERRUPTED_LIMIT:
-            _settle(claim, interrupted(claim.number, claim.name, claim.attempts), history, clock)
+        if claim.at_most_once:
+            _settle(claim, interrupted(_attempt(claim, history, held)), history, clock)
             return 0
+        history = steps.add_attempt(history, claim.attempts, claim.started_at, clock.now(), "interrupted")
+        count = steps.interruptions(history)
+        if count >= settings.INTERRUPTED_LIMIT:
+            _settle(claim, given_up(_attempt(claim, history, held), count), history, clock)
+            return 0
+    began = claim._replace(attempts=claim.attempts + 1, started_at=clock.now())
     try:
-        body = Body(claim.number, claim.name, claim.function, claim.args)
+        body = Body(_attempt(began, history, held))
+    except DatabaseError:
+        raise
     except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
         # R27: an old deploy, perhaps. Others may know the function; nothing is counted.
         logger.warning("step %s of workflow %s: %s", claim.number, claim.workflow_id, error)
@@ -65,24 +74,37 @@ def _run(claim: Runnable, held: Held) -> int:
         return 0
     if not held.may_begin() or not claims.start_step(claim, history):
         raise LeaseLost(f"the lease {claim.token} of step {claim.number} of {claim.workflow_id} is gone")
-    began = claim._replace(attempts=claim.attempts + 1, started_at=clock.now())
     if claim.kind == StepKind.ACTION:
-        _settle(began, body.run_alone(began.attempts), history, clock)
+        _settle(began, body.run_alone(), history, clock)
     else:
         _run_in_transaction(began, body, history, clock)
     return 1
 
 
+def _attempt(claim: Runnable, history: str, held: Held) -> Attempt:
+    return Attempt(
+        begin(claim.workflow_id, claim.number, claim.attempts, held),
+        claim.name,
+        claim.function,
+        claim.args,
+        steps.failures(history),
+        Retry.from_text(claim.retry) if claim.retry else None,
+        claim.timeout,
+    )
+
+
 def _run_in_transaction(claim: Runnable, body: Body, history: str, clock: TurnClock) -> None:
     try:
         with atomic():
-            answer = body.run_in_transaction(StepKind(claim.kind), claim.attempts)
+            answer = body.run_in_transaction(StepKind(claim.kind))
             _write(claim, answer, history, clock)
+    except BodyTimedOut:
+        _settle(claim, body.timed_out(), history, clock)
     except DatabaseError as error:
         if passes(error):
             raise TurnAborted(f"the commit met {error!r}") from error
         # R14: its transaction had this body alone; what the commit refuses is the body's failure.
-        _settle(claim, failure(error, claim.attempts), history, clock)
+        _settle(claim, body.refused(error), history, clock)
 
 
 @retrying
@@ -93,18 +115,19 @@ def _settle(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> 
 
 def _write(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> None:
     failed = answer.state is StepState.FAILED
-    columns: dict[str, Any] = {
-        "state": answer.state,
-        "result_text": None if failed else answer.text,
-        "error_text": answer.text if failed else None,
-        "history_text": steps.add_attempt(
-            history,
-            claim.attempts,
-            claim.started_at,
-            clock.now(),
-            str(answer.state),
-            answer.text if failed else None,
-        ),
-    }
-    if not claims.settle_step(claim, **columns):
+    error = answer.text if failed else None
+    history = steps.add_attempt(
+        history, claim.attempts, claim.started_at, clock.now(), str(answer.state), error
+    )
+    if answer.retry_in is not None:
+        written = claims.back_off_step(claim, answer.retry_in, history)
+    else:
+        written = claims.settle_step(
+            claim,
+            state=answer.state,
+            result_text=None if failed else answer.text,
+            error_text=error,
+            history_text=history,
+        )
+    if not written:
         raise LeaseLost(f"step {claim.number} of workflow {claim.workflow_id} is no longer {claim.token}'s")

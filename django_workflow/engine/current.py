@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
+
 from django_workflow.conf import settings
+from django_workflow.engine.leases import Held
 from django_workflow.exceptions import UsageError
-from django_workflow.payloads import encode
+from django_workflow.journal import steps
+from django_workflow.payloads import decode_plain, encode
 
 _current: ContextVar[CurrentStep] = ContextVar("django_workflow_current_step")
 
@@ -22,7 +28,7 @@ class CurrentStep:
         workflow_id: the workflow's id.
         number: the step's number in its journal.
         attempt: which start of the body this is, from 1; interrupted ones count.
-        details: what an earlier attempt said last by `heartbeat()`, or None.
+        details: what an earlier attempt said last by `heartbeat()` (JSON), or None.
 
     """
 
@@ -33,8 +39,8 @@ class CurrentStep:
         attempt: int,
         details: Any = None,
         *,
-        is_lost: Callable[[], bool] = lambda: False,
-        report: Callable[[str], None] = lambda text: None,
+        is_lost: Callable[[], bool],
+        report: Callable[[str], Any],
     ) -> None:
         self.workflow_id = workflow_id
         self.number = number
@@ -42,6 +48,7 @@ class CurrentStep:
         self.details = details
         self._is_lost = is_lost
         self._report = report
+        self._reports: list[asyncio.Task[Any]] = []
 
     @property
     def idempotency_key(self) -> str:
@@ -60,7 +67,18 @@ class CurrentStep:
             NotStorable, PayloadTooLarge: the journal can't keep it.
 
         """
-        self._report(encode(details, what=f"the details of step {self.number}", limit=settings.VALUE_LIMIT))
+        text = encode(details, what=f"the details of step {self.number}", limit=settings.VALUE_LIMIT)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._report(text)
+        else:
+            # The ORM belongs to the thread that runs this body's sync parts.
+            self._reports.append(loop.create_task(sync_to_async(self._report)(text)))
+
+    async def reported(self) -> None:
+        """Wait until everything that an async body has said is written."""
+        await asyncio.gather(*self._reports)
 
 
 def current_step() -> CurrentStep:
@@ -69,6 +87,19 @@ def current_step() -> CurrentStep:
         return _current.get()
     except LookupError:
         raise UsageError("current_step() is for step bodies; here no step is running") from None
+
+
+def begin(workflow_id: UUID, number: int, attempt: int, held: Held) -> CurrentStep:
+    """The step as its body will see it, in the attempt that is about to begin."""
+    said = steps.details(workflow_id, number) if attempt > 1 else None
+    return CurrentStep(
+        workflow_id,
+        number,
+        attempt,
+        decode_plain(said) if said is not None else None,
+        is_lost=held.is_lost,
+        report=partial(steps.report, workflow_id, number, attempt),
+    )
 
 
 @contextmanager

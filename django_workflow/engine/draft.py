@@ -7,7 +7,7 @@ few statements, and then is the journal (R12).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django_workflow.handler.commands import Answer, Command, Recorded
@@ -85,6 +85,15 @@ class Draft:
                 started_at=started_at,
                 completed_at=at,
             )
+        )
+
+    def back_off(self, command: Command, answer: Answer, started_at: datetime, at: datetime) -> None:
+        """An attempt inside the turn has failed, and the next one is for whoever claims the step when it is due."""
+        step = self._steps.get(command.number) or as_recorded(command, attempts=answer.attempts)
+        history = steps.add_attempt(step.history, step.attempts, started_at, at, "failed", answer.text)
+        due_at = at + timedelta(seconds=answer.retry_in or 0)
+        self._put(
+            step._replace(state=StepState.PENDING, due_at=due_at, started_at=started_at, history=history)
         )
 
     def forget(self, number: int) -> None:

@@ -30,6 +30,7 @@ def drain(
     *,
     seconds: float | None = None,
     stop: Callable[[], bool] = lambda: False,
+    timed: bool = True,
 ) -> int:
     """Work off what is due.
 
@@ -37,12 +38,13 @@ def drain(
         cluster: whose work; None: that of all.
         seconds: stop after so many; None: when nothing is due.
         stop: asked between two pieces of work; True ends the drain.
+        timed: False: leave steps that have a timeout to a thread that can interrupt them (R26).
 
     Returns:
         The number of turns taken and step bodies run.
 
     """
-    done = Drain(cluster, seconds, stop).run()
+    done = Drain(cluster, seconds, stop, timed).run()
     if seconds is not None and claims.anything_due(cluster, registry.known()):
         wakes.ask(cluster or "")
     return done
@@ -51,7 +53,10 @@ def drain(
 class Drain:
     """One drain."""
 
-    def __init__(self, cluster: str | None, seconds: float | None, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, cluster: str | None, seconds: float | None, stop: Callable[[], bool], timed: bool
+    ) -> None:
+        self._timed = timed
         self._cluster = cluster
         self._ends_at = None if seconds is None else monotonic() + seconds
         self._stop = stop
@@ -121,7 +126,9 @@ class Drain:
                 if self._is_over() and total:
                     claims.hand_back([claim, *rest])
                     break
-                total += 1 + turn.take(claim, journals.get(claim.id, []), held, lambda: self._hand_back(rest))
+                total += 1 + turn.take(
+                    claim, journals.get(claim.id, []), held, lambda: self._hand_back(rest), timed=self._timed
+                )
             return total
 
     def _hand_back(self, rest: list[claims.Turnable]) -> None:
@@ -133,7 +140,7 @@ class Drain:
 
     def _run_step(self) -> int:
         with heartbeat.holding() as held:
-            claim = claims.claim_step(held.token, self._cluster, self._known)
+            claim = claims.claim_step(held.token, self._cluster, self._known, timed=self._timed)
             held.claimed = True
             if claim is None:
                 return 0

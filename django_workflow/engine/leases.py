@@ -7,6 +7,7 @@ statement on a connection of its own; only "0 rows" means that they are lost (R6
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -25,6 +26,7 @@ logger = logging.getLogger("django_workflow.engine")
 # Between the moment at which a worker stops trusting a lease and the one at which others may take it.
 MARGIN = 0.1  # of a lease
 BEATS = 3  # in a lease
+ASK_SECONDS = 1.0  # between two questions of a body whether it is canceled
 
 
 class Held:
@@ -34,6 +36,7 @@ class Held:
         self.token = processes.token()
         self._deadline = 0.0
         self._lost = False
+        self._ask_at = 0.0  # when a body that wants to know may ask the database again
         self.claimed = False  # True once the claim has returned: before that nothing of it can be lost
         self.renewed(monotonic())
 
@@ -45,6 +48,14 @@ class Held:
         """Somebody else has them."""
         self._lost = True
 
+    def is_lost(self) -> bool:
+        """True once it is known that somebody else has them, or nobody: by the last beat, or asked right here."""
+        now = monotonic()
+        if not self._lost and now >= self._ask_at and not _in_event_loop():
+            self._ask_at = now + ASK_SECONDS
+            self._lost = not claims.holds(self.token)
+        return self._lost
+
     def may_begin(self) -> bool:
         """True while a body may be begun."""
         return not self._lost and self.trusted()
@@ -52,6 +63,14 @@ class Held:
     def trusted(self) -> bool:
         """True while the last renewal can be relied on."""
         return monotonic() < self._deadline
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Heartbeat:

@@ -18,7 +18,8 @@ from datetime import datetime
 from typing import Any
 
 from django_workflow.conf import settings
-from django_workflow.engine.attempts import Body, TurnAborted, interrupted
+from django_workflow.engine.attempts import Attempt, Body, TurnAborted, given_up, interrupted
+from django_workflow.engine.current import begin
 from django_workflow.engine.draft import Draft
 from django_workflow.engine.leases import Held
 from django_workflow.engine.recovery import Poisonous, backoff, is_inline, is_poisonous
@@ -41,7 +42,7 @@ from django_workflow.handler.commands import (
     Violated,
 )
 from django_workflow.handler.definition import WorkflowDefinition
-from django_workflow.handler.replay import Replay, recorded_answer
+from django_workflow.handler.replay import Replay, as_recorded, recorded_answer
 from django_workflow.journal import claims, steps, wakes
 from django_workflow.journal.claims import Turnable
 from django_workflow.journal.clock import Now, monotonic
@@ -63,6 +64,7 @@ class Turn:
         journal: its steps, loaded after the claim.
         held: the claim's lease.
         hand_back_rest: gives back what else was claimed with it, before a body that may take long.
+        timed: whether this thread can interrupt a body that has a timeout.
         one_by_one: every body gets a transaction of its own, to find the one whose commit is refused (R14).
 
     """
@@ -75,7 +77,9 @@ class Turn:
         hand_back_rest: Callable[[], None],
         *,
         one_by_one: bool = False,
+        timed: bool = True,
     ) -> None:
+        self._timed = timed
         self._claim = claim
         self._definition = _definition(claim)
         self._held = held
@@ -84,7 +88,9 @@ class Turn:
         self._clock = claim.clock
         self._draft = Draft(claim.id, claim.cluster, journal)
         began_at = claim.started_at or claim.clock.now()
-        world = world_of(claim.id, began_at=began_at, committed=claim.started_at is not None)
+        world = world_of(
+            claim.id, self._definition, began_at=began_at, committed=claim.started_at is not None
+        )
         self._replay = Replay(self._definition, claim.args, journal, world)
         self._transaction = TurnTransaction()
         self._uncommitted_result = False  # an action's body has returned and its result is not committed yet
@@ -124,19 +130,20 @@ class Turn:
         return self._checked(outcome)
 
     def _settle_next(self, outcome: Blocked) -> int | None:
-        """Run the next body that this turn may run. Returns its number, or None when the turn has to end."""
+        """Run bodies that this turn may run until one settles its step. Returns its number, or None: end the turn."""
         for command in self._commands(outcome.waiting):
             step = self._draft.get(command.number)
             if step is not None and step.state == StepState.RUNNING and is_inline(step):
                 self._resume_action(command, step)
-                return command.number
-            if step is not None or not self._may_run_inline(command, outcome):
+            elif step is not None or not self._may_run_inline(command, outcome):
                 continue
-            if command.kind == StepKind.ACTION:
+            elif command.kind == StepKind.ACTION:
                 self._run_action(command)
             else:
                 self._run_in_transaction(command)
-            return command.number
+            step = self._draft.get(command.number)
+            if step is not None and step.state not in steps.UNSETTLED:
+                return command.number
         return None
 
     def _may_run_inline(self, command: Command, outcome: Blocked) -> bool:
@@ -144,6 +151,8 @@ class Turn:
             return False
         if command.due_at is not None and command.due_at > self._clock.now():
             return False
+        if command.timeout is not None and (command.kind != StepKind.ACTION or not self._timed):
+            return False  # interrupted, it would take the turn's transaction with it; or nothing could interrupt it
         if command.kind == StepKind.ACTION:
             # Others that are waited for could settle meanwhile, and the handler would go on late.
             return outcome.waiting == (command.number,) or command.inline is True
@@ -155,28 +164,26 @@ class Turn:
             self._commit()  # R11: before any other body
         self._check_lease()
         began_at = self._clock.now()
-        body = Body(command.number, command.name, command.function, command.args)
+        body = Body(self._attempt(command, as_recorded(command, attempts=1)))
         self._bodies += 1
         if command.kind == StepKind.QUERY and self._transaction.spares_reads():
-            answer = body.run_unprotected(attempt=1)  # R22
+            answer = body.run_unprotected()  # R22
         else:
             self._transaction.open()
-            answer = body.run_in_transaction(command.kind, attempt=1)
-        self._draft.settle(command, answer, began_at, self._clock.now())
+            answer = body.run_in_transaction(command.kind)
+        self._take_in(command, answer, began_at)
         if self._one_by_one:
-            self._commit_one_body(command, began_at)
+            self._commit_one_body(command, body, began_at)
         elif self._transaction.is_overdue():
             self._commit()
 
-    def _commit_one_body(self, command: Command, began_at: datetime) -> None:
+    def _commit_one_body(self, command: Command, body: Body, began_at: datetime) -> None:
         try:
             self._commit()
         except CommitRefused as refused:
             # R14: the transaction had this body alone, so the refusal is this step's failure.
-            error = refused.__cause__ or refused
-            failed = Answer(StepState.FAILED, encode_error(describe_error(error)), 1)
             self._draft.forget(command.number)
-            self._draft.settle(command, failed, began_at, self._clock.now())
+            self._take_in(command, body.refused(refused.__cause__ or refused), began_at)
             self._commit()
 
     def _run_action(self, command: Command) -> None:
@@ -186,21 +193,42 @@ class Turn:
         self._commit()  # P4: the attempt is counted before it starts; what came before shares the commit
         self._hand_back_rest()  # R3
         self._check_lease()  # R5
-        body = Body(command.number, command.name, command.function, command.args)
+        body = Body(self._attempt(command, step))
         self._bodies += 1
-        answer = body.run_alone(step.attempts)
-        self._draft.settle(command, answer, began_at, self._clock.now())
+        self._take_in(command, body.run_alone(), began_at)
         self._uncommitted_result = True
 
     def _resume_action(self, command: Command, step: Recorded) -> None:
         """An action that was begun in an earlier turn and never ended: interrupted, so once more (P4)."""
         now = self._clock.now()
+        if command.at_most_once:
+            self._take_in(command, interrupted(self._attempt(command, step)), step.started_at or now)
+            return
         step = self._draft.interrupted(step, now)
-        if steps.interruptions(step.history) >= settings.INTERRUPTED_LIMIT:
-            answer = interrupted(step.number, step.name, step.attempts)
-            self._draft.settle(command, answer, step.started_at or now, now)
+        count = steps.interruptions(step.history)
+        if count >= settings.INTERRUPTED_LIMIT:
+            self._take_in(command, given_up(self._attempt(command, step), count), step.started_at or now)
         else:
             self._run_action(command)
+
+    def _attempt(self, command: Command, step: Recorded) -> Attempt:
+        return Attempt(
+            begin(self._claim.id, command.number, step.attempts, self._held),
+            command.name,
+            command.function,
+            command.args,
+            steps.failures(step.history),
+            command.retry,
+            command.timeout,
+        )
+
+    def _take_in(self, command: Command, answer: Answer, began_at: datetime) -> None:
+        """An attempt inside the turn has ended."""
+        now = self._clock.now()
+        if answer.retry_in is None:
+            self._draft.settle(command, answer, began_at, now)
+        else:
+            self._draft.back_off(command, answer, began_at, now)
 
     def _deliver(self, number: int) -> Outcome:
         now = self._clock.now()
@@ -231,7 +259,9 @@ class Turn:
         """With `CHECK_DETERMINISM`: replay what this turn did, and see that it comes out alike."""
         if not settings.CHECK_DETERMINISM or isinstance(outcome, Violated):
             return outcome
-        world = world_of(self._claim.id, began_at=self._replay.world.began_at, committed=True)
+        world = world_of(
+            self._claim.id, self._definition, began_at=self._replay.world.began_at, committed=True
+        )
         again = Replay(self._definition, self._claim.args, self._draft.journal(), world)
         try:
             repeated = again.start()
@@ -361,13 +391,20 @@ def _error_text(error: BaseException) -> str:
 # ── how a turn ends that did not get to its end ─────────────────────────────────────────────────────────────
 
 
-def take(claim: Turnable, journal: Sequence[Recorded], held: Held, hand_back_rest: Callable[[], None]) -> int:
+def take(
+    claim: Turnable,
+    journal: Sequence[Recorded],
+    held: Held,
+    hand_back_rest: Callable[[], None],
+    *,
+    timed: bool = True,
+) -> int:
     """Take a claimed workflow's turn; whatever happens in it, the workflow is released or left to its lease.
 
     Returns how many bodies were run.
     """
     try:
-        return _take(claim, journal, held, hand_back_rest)
+        return _take(claim, journal, held, hand_back_rest, timed=timed)
     except LeaseLost as lost:
         logger.info("%s", lost)
     except TurnAborted as aborted:
@@ -380,13 +417,18 @@ def take(claim: Turnable, journal: Sequence[Recorded], held: Held, hand_back_res
 
 
 def _take(
-    claim: Turnable, journal: Sequence[Recorded], held: Held, hand_back_rest: Callable[[], None]
+    claim: Turnable,
+    journal: Sequence[Recorded],
+    held: Held,
+    hand_back_rest: Callable[[], None],
+    *,
+    timed: bool = True,
 ) -> int:
-    turn = Turn(claim, journal, held, hand_back_rest)
+    turn = Turn(claim, journal, held, hand_back_rest, timed=timed)
     try:
         return turn.take()
     except CommitRefused as refused:
         logger.info("workflow %s: %s; once more, with a transaction for each body", claim.id, refused)
         fresh = steps.load([claim.id]).get(claim.id, [])
         claim = claim._replace(started_at=turn.started_at)
-        return Turn(claim, fresh, held, hand_back_rest, one_by_one=True).take()
+        return Turn(claim, fresh, held, hand_back_rest, one_by_one=True, timed=timed).take()

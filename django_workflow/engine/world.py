@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django_workflow.conf import settings
 from django_workflow.handler.commands import Limits, World
+from django_workflow.handler.definition import WorkflowDefinition
 
 
 class Dice:
@@ -22,11 +24,14 @@ class Dice:
         return UUID(int=self._uuids.getrandbits(128), version=4)
 
 
-def world_of(workflow_id: UUID, *, began_at: datetime, committed: bool) -> World:
+def world_of(
+    workflow_id: UUID, definition: WorkflowDefinition[Any, Any], *, began_at: datetime, committed: bool
+) -> World:
     """The world of a workflow.
 
     Args:
         workflow_id: whose.
+        definition: its definition.
         began_at: the time of its first turn.
         committed: whether a turn of it has ever committed.
 
@@ -37,5 +42,7 @@ def world_of(workflow_id: UUID, *, began_at: datetime, committed: bool) -> World
         committed=committed,
         dice=Dice(workflow_id),
         limits=Limits(settings.VALUE_LIMIT, settings.JOURNAL_LIMIT, settings.STEP_LIMIT),
+        retry=definition.manager.retry,
+        action_retry=definition.action_retry,
         check=settings.CHECK_DETERMINISM,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -94,7 +94,7 @@ class World:
     committed: bool  # whether a turn of this generation has ever committed
     dice: Dice
     limits: Limits
-    retry: Retry = Retry()  # what `retry=True` means
+    retry: Retry = field(default_factory=Retry)  # what `retry=True` means
     action_retry: Retry | None = None  # of an action that says nothing of it
     check: bool = False  # watch for I/O while the handler is polled
 

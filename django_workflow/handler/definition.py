@@ -40,11 +40,20 @@ MARK = "__workflow_step__"
 class WorkflowDefinition(Generic[P, R]):
     """A handler with its name and version. Made by `WorkflowManager.define`."""
 
-    def __init__(self, handler: Handler[P, R], *, name: str, version: int, manager: WorkflowManager) -> None:
+    def __init__(
+        self,
+        handler: Handler[P, R],
+        *,
+        name: str,
+        version: int,
+        manager: WorkflowManager,
+        retry: Retry | bool | None = None,
+    ) -> None:
         self._handler: Any = _checked_handler(handler)
         self.name = _checked_name(name)
         self.version = _checked_version(version)
         self.manager = manager
+        self._retry = checked_retry(f"define({name})", retry)
         self.start_options: dict[str, Any] = {}
         functools.update_wrapper(self, handler)
 
@@ -52,6 +61,15 @@ class WorkflowDefinition(Generic[P, R]):
     def handler(self) -> FunctionType:
         """The `async def` itself."""
         return cast("FunctionType", self._handler)  # declared as a function, it would be typed as a method
+
+    @property
+    def action_retry(self) -> Retry | None:
+        """How its actions are attempted again that say nothing of it themselves."""
+        if self._retry is None:
+            return self.manager.action_retry
+        if isinstance(self._retry, bool):
+            return self.manager.retry if self._retry else None
+        return self._retry
 
     @functools.cached_property
     def signature(self) -> CallSignature:
@@ -247,7 +265,9 @@ def checked_timeout(call: str, timeout: Any) -> float | None:
         return None
     seconds = timeout.total_seconds() if hasattr(timeout, "total_seconds") else timeout
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise InvalidArguments(call, [f"timeout: {timeout!r} is no duration above 0; give seconds or a timedelta"])
+        raise InvalidArguments(
+            call, [f"timeout: {timeout!r} is no duration above 0; give seconds or a timedelta"]
+        )
     return float(seconds)
 
 

@@ -60,6 +60,9 @@ class Runnable(NamedTuple):
     started_at: datetime | None
     generation: int
     cluster: str
+    retry: str | None
+    timeout: float | None
+    at_most_once: bool
     interrupted: bool  # its last attempt began and never ended
     clock: TurnClock
     token: str
@@ -290,20 +293,24 @@ _RUNNABLE = (
     "s.started_at",
     "w.generation",
     "s.cluster",
+    "s.retry",
+    "s.timeout",
+    "s.at_most_once",
 )
 CANDIDATES = 8
 
 
 @retrying
-def claim_step(token: str, cluster: str | None, known: Known) -> Runnable | None:
+def claim_step(token: str, cluster: str | None, known: Known, *, timed: bool = True) -> Runnable | None:
     """Claim one due step of a cluster, in the order of R7; None when there is none.
 
-    One at a time: its body may take long, and others run the rest meanwhile (R3).
+    One at a time: its body may take long, and others run the rest meanwhile (R3). `timed`: also one that has a
+    timeout, which needs a thread that can interrupt it (R26).
     """
     if not known:
         return None
     here = connection()
-    for row in _due_steps(here, cluster, known):
+    for row in _due_steps(here, cluster, known, timed):
         *columns, state, owner, claimed_at = row
         # Compare-and-set on what was seen: of several workers that saw it, one gets it.
         claimed = (
@@ -314,12 +321,15 @@ def claim_step(token: str, cluster: str | None, known: Known) -> Runnable | None
         if claimed:
             columns[1] = Workflow._meta.pk.to_python(columns[1])
             columns[9] = clock.to_python(columns[9])
+            columns[-1] = bool(columns[-1])
             interrupted = state == StepState.RUNNING
             return Runnable._make((*columns, interrupted, TurnClock(claimed_at), token))
     return None
 
 
-def _due_steps(here: BaseDatabaseWrapper, cluster: str | None, known: Known) -> list[tuple[Any, ...]]:
+def _due_steps(
+    here: BaseDatabaseWrapper, cluster: str | None, known: Known, timed: bool = True
+) -> list[tuple[Any, ...]]:
     step, workflow = (here.ops.quote_name(model._meta.db_table) for model in (Step, Workflow))
     pairs, parameters = _known_pairs(here, known)
     kinds = ", ".join(f"'{kind}'" for kind in sorted(BODY_KINDS))
@@ -329,6 +339,7 @@ def _due_steps(here: BaseDatabaseWrapper, cluster: str | None, known: Known) -> 
             f"FROM {step} s JOIN {workflow} w ON w.id = s.workflow_id "
             f"WHERE s.due_at <= {clock.sql_once(here)} AND s.kind IN ({kinds}) "
             f"AND s.state IN ('pending', 'running') AND {_of_cluster('s.cluster', cluster)} "
+            f"{'' if timed else 'AND s.timeout IS NULL '}"
             f"AND w.state = 'in_progress' AND (w.definition, w.version) IN ({pairs}) "
             f"ORDER BY (s.due_at < {clock.sql_once(here, -lease())}) DESC, w.priority DESC, s.due_at, s.id "
             f"LIMIT {CANDIDATES}",
@@ -348,6 +359,29 @@ def start_step(claim: Runnable, history: str) -> bool:
             started_at=Now(),
             due_at=Now(lease()),
         )
+    )
+
+
+def back_off_step(claim: Runnable, delay: float, history: str) -> bool:
+    """An attempt has failed; the next one is due after `delay` seconds, and no worker waits for it."""
+    return bool(
+        _claimed(claim)
+        .filter(state=StepState.RUNNING)
+        .update(
+            state=StepState.PENDING,
+            lease_owner=None,
+            due_at=Now(timedelta(seconds=delay)),
+            history_text=history,
+        )
+    )
+
+
+def holds(token: str) -> bool:
+    """True iff something is still leased by this token."""
+    leased = {"lease_owner": token}
+    return (
+        Workflow.objects.using(alias()).filter(**leased, state=WorkflowState.IN_PROGRESS).exists()
+        or Step.objects.using(alias()).filter(**leased, state__in=steps.UNSETTLED).exists()
     )
 
 

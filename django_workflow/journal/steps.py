@@ -149,6 +149,25 @@ def add_attempt(
     return json.dumps(entries, separators=(",", ":"))
 
 
+def failures(history: str) -> int:
+    """How many attempts of a history failed by themselves."""
+    return sum(entry["outcome"] == "failed" for entry in json.loads(history))
+
+
+def details(workflow_id: UUID, number: int) -> str | None:
+    """What an attempt at a step said last by `heartbeat()`, as JSON text."""
+    found = Step.objects.using(alias()).filter(workflow_id=workflow_id, number=number)
+    return found.values_list("details_text", flat=True).first()
+
+
+def report(workflow_id: UUID, number: int, attempt: int, text: str) -> bool:
+    """Write what a running attempt says of itself. False: it is not the running attempt any more."""
+    running = Step.objects.using(alias()).filter(
+        workflow_id=workflow_id, number=number, attempts=attempt, state=StepState.RUNNING
+    )
+    return bool(running.update(details_text=text))
+
+
 def interruptions(history: str) -> int:
     """How many attempts of a history were interrupted since one last ended by itself."""
     count = 0

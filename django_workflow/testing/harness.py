@@ -16,7 +16,7 @@ from django_workflow.engine.world import world_of
 from django_workflow.exceptions import UsageError
 from django_workflow.handler import registry
 from django_workflow.handler.commands import Blocked, Finished, Violated
-from django_workflow.handler.definition import WorkflowDefinition, function_path
+from django_workflow.handler.definition import WorkflowDefinition, function_path, mark_of
 from django_workflow.handler.replay import Replay
 from django_workflow.journal import clock, processes, steps, wakes
 from django_workflow.journal.database import alias, connection
@@ -169,7 +169,7 @@ class Harness:
         definition = registry.find(run.definition, run.version) or registry.newest(run.definition)
         journal = steps.load([run.id]).get(run.id, [])
         began_at = run.started_at or run.created_at
-        world = world_of(run.id, began_at=began_at, committed=run.started_at is not None)
+        world = world_of(run.id, definition, began_at=began_at, committed=run.started_at is not None)
         replay = Replay(definition, run.args_text, journal, world)
         try:
             outcome = replay.start()
@@ -193,7 +193,7 @@ class Harness:
 
     def replace(self, fn: Callable[..., Any], *, with_: Callable[..., Any]) -> AbstractContextManager[None]:
         """Let a stand-in run wherever a step calls `fn`: until the test ends, or as a context manager."""
-        path = function_path(fn, getattr(fn, "__workflow_step__", StepKind.ACTION))
+        path = function_path(fn, mark.kind if (mark := mark_of(fn)) else StepKind.ACTION)
         previous = attempts.stand_ins.get(path)
         attempts.stand_ins[path] = with_
 
