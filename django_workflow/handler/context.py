@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -25,6 +25,7 @@ from django_workflow.exceptions import (
     step_failed,
 )
 from django_workflow.handler.commands import Answer, Command
+from django_workflow.handler.concurrency import Completions, bounded_map, first_completed
 from django_workflow.handler.definition import (
     StepMark,
     checked_retry,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from django_workflow.handler.replay import Replay
 
 P = ParamSpec("P")
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  an item
 R = TypeVar("R")
 
 STEP_NAME_LIMIT = 200
@@ -120,6 +123,43 @@ class StepContext:
         """Wait for an instant (an aware datetime). One that has passed returns at once."""
         instant = _aware("sleep_until", "moment", moment)
         await self._sleep(f'{{"until":"{instant.isoformat()}"}}', instant)
+
+    # ── many at once ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def map(
+        self,
+        fn: Callable[[I], Any],
+        items: Iterable[I],
+        /,
+        *,
+        limit: int = 10,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """Run one action per item, the item being its one argument.
+
+        Args:
+            fn: the step function.
+            items: in the order in which the results come back.
+            limit: at most so many unfinished at once; one that waits for its next attempt counts.
+            return_exceptions: True: a failure stands in its place among the results, and nothing is canceled.
+
+        Raises:
+            UsageError: `limit` is no whole number from 1.
+            StepFailed: of the first action to fail; the others are canceled.
+
+        """
+        return await bounded_map(lambda item: self.run_action(fn, item), items, limit, return_exceptions)
+
+    async def first_completed(self, *aws: Awaitable[T]) -> tuple[int, T]:
+        """Wait for the first of several; the others are canceled, and their steps settle as canceled.
+
+        Returns its position among the arguments and its result; raises what it raised.
+        """
+        return await first_completed(aws)
+
+    def as_completed(self, *aws: Awaitable[T]) -> Completions[T]:
+        """`async for task in step.as_completed(…): await task`, in the order in which they are done."""
+        return Completions(aws)
 
     # ── options ─────────────────────────────────────────────────────────────────────────────────────────────
 
