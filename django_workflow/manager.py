@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 
 from django_workflow.conf import settings
+from django_workflow.engine.current import is_running
 from django_workflow.exceptions import (
     InvalidArguments,
     InvalidDefinition,
@@ -279,6 +280,7 @@ class WorkflowManager:
         if not isinstance(reason, str):
             raise InvalidArguments("cancel()", [f"reason: {reason!r} is no text"])
         pk = identify(workflow_id)
+        _refuse_itself(pk, "cancel")
         if workflows.cancel(pk, UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", reason)):
             return True
         if not Workflow.objects.using(alias()).filter(id=pk).exists():
@@ -296,6 +298,7 @@ class WorkflowManager:
 
         """
         pk = identify(workflow_id)
+        _refuse_itself(pk, "clean up")
         if workflows.delete([pk]):
             return True
         if Workflow.objects.using(alias()).filter(id=pk).exists():
@@ -348,6 +351,13 @@ def identify(workflow_id: Id) -> UUID:
         return UUID(workflow_id)
     except (ValueError, AttributeError, TypeError):
         raise WorkflowNotFound(workflow_id) from None
+
+
+def _refuse_itself(workflow_id: UUID, verb: str) -> None:
+    if is_running(workflow_id):  # R19: its turn would meet its own fence, and begin again for ever
+        raise UsageError(
+            f"a step of workflow {workflow_id} can't {verb} its own workflow; return or raise, and let the handler end it"
+        )
 
 
 def _default_name(function: Any) -> str:

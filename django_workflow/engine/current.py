@@ -102,6 +102,12 @@ def begin(workflow_id: UUID, number: int, attempt: int, held: Held) -> CurrentSt
     )
 
 
+def is_running(workflow_id: UUID) -> bool:
+    """True in the body of one of this workflow's steps."""
+    step = _current.get(None)
+    return step is not None and step.workflow_id == workflow_id
+
+
 @contextmanager
 def running(step: CurrentStep) -> Iterator[None]:
     """Make `step` the current one while its body runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -76,6 +77,9 @@ class Dice(Protocol):
         """A random UUID."""
 
 
+Violate = Callable[[BaseException], BaseException]
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one workflow may take. Sizes in bytes of JSON text."""
@@ -97,6 +101,8 @@ class World:
     retry: Retry = field(default_factory=Retry)  # what `retry=True` means
     action_retry: Retry | None = None  # of an action that says nothing of it
     check: bool = False  # watch for I/O while the handler is polled
+    # What lies around each poll of the handler; it is given the means to end the replay.
+    guard: Callable[[Violate], AbstractContextManager[None]] = lambda violate: nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +128,3 @@ class Violated:
 
 
 Outcome = Blocked | Finished | Violated
-Violate = Callable[[BaseException], BaseException]

@@ -268,7 +268,8 @@ class Replay(Timers):
         self._poll()
 
     def _poll(self) -> None:
-        with audit.watching(self._loop, self.violate if self.world.check else None):
+        watch = self.violate if self.world.check else None
+        with self.world.guard(self.violate), audit.watching(self._loop, watch):
             self._loop.poll(self._ended)
 
     def _find_stuck(self) -> None:
