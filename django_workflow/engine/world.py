@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_workflow.conf import settings
 from django_workflow.exceptions import NotDeterministic
-from django_workflow.handler.commands import Limits, Violate, World
+from django_workflow.handler.commands import Limits, World
 from django_workflow.handler.definition import WorkflowDefinition
+from django_workflow.handler.loop import DeterministicLoop
 
 # What a connection does that a handler must not: every way to its database goes through one of these.
 _WAYS = ("ensure_connection", "connect", "cursor", "chunked_cursor")
 
 
-@contextmanager
-def no_database(violate: Violate) -> Iterator[None]:
-    """Refuse the database to the handler that is polled here, so that no `except` of its own hides it.
+class _Refusing(threading.local):
+    """Connections that refuse, by alias: one set a thread, for all handlers."""
 
-    Django's async guard refuses it too, by an exception that a handler may catch, and not where
-    DJANGO_ALLOW_ASYNC_UNSAFE is set.
+    def __init__(self) -> None:
+        self.by_alias: dict[str, BaseDatabaseWrapper] = {}
+
+    def get(self, alias: str) -> BaseDatabaseWrapper:
+        """The connection that a handler gets for `alias`."""
+        if alias not in self.by_alias:
+            connection = connections.create_connection(alias)
+            vars(connection).update(dict.fromkeys(_WAYS, _refuse))
+            self.by_alias[alias] = connection
+        return self.by_alias[alias]
+
+
+_refusing = _Refusing()
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    what, hint = "the database in a handler", "move this into a step: a query or a mutation"
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, DeterministicLoop):
+        loop.refuse(what, hint)
+    raise NotDeterministic(what, hint)
+
+
+def refuse_database() -> None:
+    """Give the handler whose context this is connections that refuse, so that no `except` of its own hides it.
+
+    Django's async guard refuses the database too, by an exception that a handler may catch, and not where
+    DJANGO_ALLOW_ASYNC_UNSAFE is set. Where a loop is running Django's connections are of the context, and a
+    handler's context begins empty: what is put there is seen by the handler alone.
     """
-
-    def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise violate(
-            NotDeterministic("the handler uses the database", "move this into a step, a query or a mutation")
-        )
-
-    here = [vars(connection) for connection in connections.all()]
-    before = [{way: attributes[way] for way in _WAYS if way in attributes} for attributes in here]
-    for attributes in here:
-        attributes.update(dict.fromkeys(_WAYS, refuse))
-    try:
-        yield
-    finally:
-        for attributes, replaced in zip(here, before, strict=True):
-            for way in _WAYS:
-                del attributes[way]
-            attributes.update(replaced)
+    storage = connections._connections  # type: ignore[attr-defined]
+    for alias in connections:
+        if not hasattr(storage, alias):
+            setattr(storage, alias, _refusing.get(alias))
 
 
 class Dice:
@@ -78,6 +93,6 @@ def world_of(
         limits=Limits(settings.VALUE_LIMIT, settings.JOURNAL_LIMIT, settings.STEP_LIMIT),
         retry=definition.manager.retry,
         action_retry=definition.action_retry,
-        guard=no_database,
+        prepare=refuse_database,
         check=settings.CHECK_DETERMINISM,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -101,8 +100,8 @@ class World:
     retry: Retry = field(default_factory=Retry)  # what `retry=True` means
     action_retry: Retry | None = None  # of an action that says nothing of it
     check: bool = False  # watch for I/O while the handler is polled
-    # What lies around each poll of the handler; it is given the means to end the replay.
-    guard: Callable[[Violate], AbstractContextManager[None]] = lambda violate: nullcontext()
+    # Runs first in the handler's context, with its loop running.
+    prepare: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,9 @@ class Replay(Timers):
             self._poll()
             return self.outcome
         # An empty context: what the worker has set for itself is none of the handler's business.
-        self._main = self._loop.create_task(coroutine, context=contextvars.Context())
+        context = contextvars.Context()
+        self._loop.call_soon(self.world.prepare, context=context)
+        self._main = self._loop.create_task(coroutine, context=context)
         self._poll()
         for step in self._recorded_deliveries():
             if not isinstance(self.outcome, Blocked):
@@ -268,8 +270,7 @@ class Replay(Timers):
         self._poll()
 
     def _poll(self) -> None:
-        watch = self.violate if self.world.check else None
-        with self.world.guard(self.violate), audit.watching(self._loop, watch):
+        with audit.watching(self._loop, self.violate if self.world.check else None):
             self._loop.poll(self._ended)
 
     def _find_stuck(self) -> None:
