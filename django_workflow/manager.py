@@ -420,7 +420,8 @@ def _delay(run_after: Any) -> timedelta:
         # Far enough to ask whether the calendar goes that far.
         if run_after > datetime.max.replace(tzinfo=UTC) - clock.read(connection()):
             raise OverflowError
-    return max(run_after, clock.ZERO)
+    delay: timedelta = max(run_after, clock.ZERO)
+    return delay
 
 
 def _checked_timeout(timeout: Any) -> float | None:

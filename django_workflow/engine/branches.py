@@ -16,13 +16,14 @@ from django_workflow.engine.current import begin
 from django_workflow.engine.deadline import BodyTimedOut
 from django_workflow.engine.leases import Held
 from django_workflow.engine.recovery import backoff
+from django_workflow.engine.transaction import make_hooks_robust
 from django_workflow.engine.turn import LeaseLost
 from django_workflow.exceptions import InternalError
 from django_workflow.handler.commands import Answer
 from django_workflow.journal import claims, steps
 from django_workflow.journal.claims import Runnable
 from django_workflow.journal.clock import TurnClock
-from django_workflow.journal.database import atomic, passes, retrying
+from django_workflow.journal.database import atomic, connection, passes, retrying
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
 
@@ -95,9 +96,11 @@ def _attempt(claim: Runnable, history: str, held: Held) -> Attempt:
 
 def _run_in_transaction(claim: Runnable, body: Body, history: str, clock: TurnClock) -> None:
     try:
+        hooks = len(connection().run_on_commit)
         with atomic():
             answer = body.run_in_transaction(StepKind(claim.kind))
             _write(claim, answer, history, clock)
+            make_hooks_robust(hooks)
     except BodyTimedOut:
         _settle(claim, body.timed_out(), history, clock)
     except DatabaseError as error:

@@ -99,7 +99,6 @@ class Heartbeat:
         finally:
             with self._changed:
                 self._held.discard(held)
-                self._changed.notify()
 
     @contextmanager
     def paused(self) -> Iterator[None]:

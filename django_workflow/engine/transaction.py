@@ -21,6 +21,32 @@ from django_workflow.journal.database import RETRIES, alias, connection, passes,
 logger = logging.getLogger("django_workflow.engine")
 
 
+def make_hooks_robust(since: int) -> None:
+    """See to it that what the open transaction's on_commit hooks raise is logged, and nothing else (R18).
+
+    They run when everything is committed: that one raises must neither fail the turn nor keep later ones from
+    running. Django's own `robust=True` can't name a hook that has no `__qualname__`, like a partial.
+
+    Args:
+        since: how many hooks the connection had when the transaction began; these are not ours.
+
+    """
+    hooks: list[Any] = connection().run_on_commit
+    hooks[since:] = [
+        (savepoints, hook if robust else _robust(hook), robust) for savepoints, hook, robust in hooks[since:]
+    ]
+
+
+def _robust(hook: Callable[[], object]) -> Callable[[], None]:
+    def call() -> None:
+        try:
+            hook()
+        except Exception:
+            logger.exception("an on_commit hook of a mutation raised; the mutation is committed all the same")
+
+    return call
+
+
 class CommitRefused(Exception):
     """The database refused the commit of a transaction with bodies, and would refuse it again."""
 
@@ -115,19 +141,11 @@ class TurnTransaction:
         except BaseException as error:
             self.roll_back(error)
             raise
-        self._make_hooks_robust()
+        make_hooks_robust(self._hooks_before)
         self._at_commit = True
         atomic, self._atomic = self._atomic, None
         self._has_bodies = False
         atomic.__exit__(None, None, None)
-
-    def _make_hooks_robust(self) -> None:
-        # R18: an on_commit hook of a mutation runs when everything is committed; that it raises must neither
-        # fail the turn nor keep later hooks from running. Django logs what a robust hook raises.
-        hooks: list[Any] = connection().run_on_commit
-        hooks[self._hooks_before :] = [
-            (savepoints, hook, True) for savepoints, hook, _ in hooks[self._hooks_before :]
-        ]
 
     def _recover(self, error: BaseException, session: Any) -> bool:
         """Be ready for another try. True when the database has surely rolled back: it said so in this session."""
