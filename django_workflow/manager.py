@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 
 from django_workflow.conf import settings
-from django_workflow.engine.current import is_running
+from django_workflow.engine.current import is_inside
 from django_workflow.exceptions import (
     InvalidArguments,
     InvalidDefinition,
@@ -354,9 +354,12 @@ def identify(workflow_id: Id) -> UUID:
 
 
 def _refuse_itself(workflow_id: UUID, verb: str) -> None:
-    if is_running(workflow_id):  # R19: its turn would meet its own fence, and begin again for ever
+    # R19: the turn would meet its own fence, roll this very call back, and begin again for ever. An action's body
+    # is outside of the turn's transaction, and to its own workflow what any other caller is.
+    if is_inside(workflow_id):
         raise UsageError(
-            f"a step of workflow {workflow_id} can't {verb} its own workflow; return or raise, and let the handler end it"
+            f"a query or mutation of workflow {workflow_id} can't {verb} its own workflow; return or raise, and let the "
+            "handler end it, or do it in an action"
         )
 
 
@@ -416,10 +419,10 @@ def _delay(run_after: Any) -> timedelta:
         if isinstance(run_after, bool):
             raise TypeError
         run_after = timedelta(seconds=float(run_after))
-    if run_after > timedelta(days=365_000):
-        # Far enough to ask whether the calendar goes that far.
-        if run_after > datetime.max.replace(tzinfo=UTC) - clock.read(connection()):
-            raise OverflowError
+    # Asked of the database only for what could be beyond the calendar.
+    far = run_after > timedelta(days=365_000)
+    if far and run_after > datetime.max.replace(tzinfo=UTC) - clock.read(connection()):
+        raise OverflowError
     delay: timedelta = max(run_after, clock.ZERO)
     return delay
 

@@ -84,7 +84,7 @@ def _run(claim: Runnable, held: Held) -> int:
 
 def _attempt(claim: Runnable, history: str, held: Held) -> Attempt:
     return Attempt(
-        begin(claim.workflow_id, claim.number, claim.attempts, held),
+        begin(claim.workflow_id, claim.number, StepKind(claim.kind), claim.attempts, held),
         claim.name,
         claim.function,
         claim.args,

@@ -17,6 +17,7 @@ from django_workflow.engine.leases import Held
 from django_workflow.exceptions import UsageError
 from django_workflow.journal import steps
 from django_workflow.payloads import decode_plain, encode
+from django_workflow.states import StepKind
 
 _current: ContextVar[CurrentStep] = ContextVar("django_workflow_current_step")
 
@@ -29,6 +30,7 @@ class CurrentStep:
         number: the step's number in its journal.
         attempt: which start of the body this is, from 1; interrupted ones count.
         details: what an earlier attempt said last by `heartbeat()` (JSON), or None.
+        in_transaction: whether the body runs in the transaction that settles the step.
 
     """
 
@@ -39,6 +41,7 @@ class CurrentStep:
         attempt: int,
         details: Any = None,
         *,
+        in_transaction: bool,
         is_lost: Callable[[], bool],
         report: Callable[[str], Any],
     ) -> None:
@@ -46,6 +49,7 @@ class CurrentStep:
         self.number = number
         self.attempt = attempt
         self.details = details
+        self.in_transaction = in_transaction
         self._is_lost = is_lost
         self._report = report
         self._reports: list[asyncio.Task[Any]] = []
@@ -89,7 +93,7 @@ def current_step() -> CurrentStep:
         raise UsageError("current_step() is for step bodies; here no step is running") from None
 
 
-def begin(workflow_id: UUID, number: int, attempt: int, held: Held) -> CurrentStep:
+def begin(workflow_id: UUID, number: int, kind: StepKind, attempt: int, held: Held) -> CurrentStep:
     """The step as its body will see it, in the attempt that is about to begin."""
     said = steps.details(workflow_id, number) if attempt > 1 else None
     return CurrentStep(
@@ -97,15 +101,16 @@ def begin(workflow_id: UUID, number: int, attempt: int, held: Held) -> CurrentSt
         number,
         attempt,
         decode_plain(said) if said is not None else None,
+        in_transaction=kind != StepKind.ACTION,
         is_lost=held.is_lost,
         report=partial(steps.report, workflow_id, number, attempt),
     )
 
 
-def is_running(workflow_id: UUID) -> bool:
-    """True in the body of one of this workflow's steps."""
+def is_inside(workflow_id: UUID) -> bool:
+    """True in a body that runs in a transaction together with its workflow's journal: a query's or a mutation's."""
     step = _current.get(None)
-    return step is not None and step.workflow_id == workflow_id
+    return step is not None and step.in_transaction and step.workflow_id == workflow_id
 
 
 @contextmanager

@@ -213,7 +213,7 @@ class Turn:
 
     def _attempt(self, command: Command, step: Recorded) -> Attempt:
         return Attempt(
-            begin(self._claim.id, command.number, step.attempts, self._held),
+            begin(self._claim.id, command.number, command.kind, step.attempts, self._held),
             command.name,
             command.function,
             command.args,

@@ -97,9 +97,9 @@ class World:
     committed: bool  # whether a turn of this generation has ever committed
     dice: Dice
     limits: Limits
+    check: bool = False  # watch for I/O while the handler is polled
     retry: Retry = field(default_factory=Retry)  # what `retry=True` means
     action_retry: Retry | None = None  # of an action that says nothing of it
-    check: bool = False  # watch for I/O while the handler is polled
     # Runs first in the handler's context, with its loop running.
     prepare: Callable[[], object] = lambda: None
 

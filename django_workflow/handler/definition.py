@@ -35,6 +35,7 @@ Handler = Callable[Concatenate["StepContext", P], Coroutine[Any, Any, R]]
 
 NAME_LIMIT = 200
 MARK = "__workflow_step__"
+ABSENT: Any = object()  # tells @query() from @query(None)
 
 
 class WorkflowDefinition(Generic[P, R]):
@@ -184,7 +185,7 @@ def query(function: F, /) -> F: ...
 def query(
     *, retry: Retry | bool | None = None, timeout: timedelta | float | None = None
 ) -> Callable[[F], F]: ...
-def query(function: Any = None, /, **options: Any) -> Any:
+def query(function: Any = ABSENT, /, **options: Any) -> Any:
     """Mark a step function as a query: it reads the database. Returns the function itself.
 
     Args:
@@ -201,7 +202,7 @@ def mutation(function: F, /) -> F: ...
 def mutation(
     *, retry: Retry | bool | None = None, timeout: timedelta | float | None = None
 ) -> Callable[[F], F]: ...
-def mutation(function: Any = None, /, **options: Any) -> Any:
+def mutation(function: Any = ABSENT, /, **options: Any) -> Any:
     """Mark a step function as a mutation: it reads and writes the database. Returns the function itself.
 
     Args:
@@ -221,7 +222,7 @@ def action(
     timeout: timedelta | float | None = None,
     at_most_once: bool | None = None,
 ) -> Callable[[F], F]: ...
-def action(function: Any = None, /, **options: Any) -> Any:
+def action(function: Any = ABSENT, /, **options: Any) -> Any:
     """Mark a step function as an action: it may do anything. Returns the function itself.
 
     Args:
@@ -249,7 +250,7 @@ def _marking(function: Any, kind: StepKind, options: dict[str, Any]) -> Any:
         setattr(marked, MARK, mark)
         return marked
 
-    return attach if function is None else attach(function)
+    return attach if function is ABSENT else attach(function)
 
 
 def checked_retry(call: str, retry: Any) -> Retry | bool | None:

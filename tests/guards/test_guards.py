@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from django_workflow import Completed, Failed, StepContext, mutation, workflow
+from django_workflow import Canceled, Completed, Failed, StepContext, action, mutation, workflow
 from django_workflow.exceptions import UsageError
 from django_workflow.models import Workflow
 from django_workflow.testing import Harness
@@ -49,8 +49,24 @@ async def self_reference(step: StepContext, verb: str) -> str:
 
 
 @pytest.mark.parametrize(("verb", "named"), [("cancel", "can't cancel"), ("cleanup", "can't clean up")])
-def test_r19_a_step_does_not_end_its_own_workflow(workflow_harness: Harness, verb: str, named: str) -> None:
+def test_r19_a_mutation_does_not_end_its_own_workflow(
+    workflow_harness: Harness, verb: str, named: str
+) -> None:
     status: Any = workflow_harness.run(self_reference, verb)
     assert isinstance(status, Completed)
     assert named in status.result
     assert Workflow.objects.completed().count() == 1
+
+
+@action
+def cancel_itself(workflow_id: str) -> bool:
+    return workflow.cancel(workflow_id, reason="enough")
+
+
+@workflow.define(name="guards.cancels_itself")
+async def cancels_itself(step: StepContext) -> bool:
+    return await step.run_action(cancel_itself, str(step.workflow_id))
+
+
+def test_an_action_may_cancel_its_own_workflow(workflow_harness: Harness) -> None:
+    assert workflow_harness.run(cancels_itself) == Canceled("enough")
