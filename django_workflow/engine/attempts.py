@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db import DatabaseError, connections, transaction
+from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
@@ -243,7 +243,7 @@ class Watch:
             raise refusal
         try:
             return execute(sql, params, many, context)
-        except DatabaseError as error:
+        except Error as error:
             if breaks(error):
                 self.passed = error
             raise

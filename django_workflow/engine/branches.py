@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from django.db import DatabaseError
+from django.db import Error
 
 from django_workflow.conf import settings
 from django_workflow.engine.attempts import Attempt, Body, TurnAborted, given_up, interrupted
@@ -42,12 +42,14 @@ def run(claim: Runnable, held: Held) -> int:
     except TurnAborted as aborted:
         logger.warning("step %s of workflow %s is repeated: %s", claim.number, claim.workflow_id, aborted)
         claims.set_back_step(claim, backoff(claim.attempts), claim.history)
-    except DatabaseError:
+    except Error:
         raise
     except Exception:
         what = f"step {claim.number} of workflow {claim.workflow_id} could not be run; it is repeated"
         logger.exception("%s", InternalError(what))
-        claims.set_back_step(claim, backoff(claim.attempts), claim.history)
+        if claim.kind != StepKind.ACTION:
+            claims.set_back_step(claim, backoff(claim.attempts), claim.history)
+        # An action may have begun: its lease runs out, and the attempt counts as interrupted (P4).
     return 0
 
 
@@ -66,7 +68,7 @@ def _run(claim: Runnable, held: Held) -> int:
     began = claim._replace(attempts=claim.attempts + 1, started_at=clock.now())
     try:
         body = Body(_attempt(began, history, held))
-    except DatabaseError:
+    except Error:
         raise
     except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
         # R27: an old deploy, perhaps. Others may know the function; nothing is counted.
@@ -103,7 +105,7 @@ def _run_in_transaction(claim: Runnable, body: Body, history: str, clock: TurnCl
             make_hooks_robust(hooks)
     except BodyTimedOut:
         _settle(claim, body.timed_out(), history, clock)
-    except DatabaseError as error:
+    except Error as error:
         if passes(error):
             raise TurnAborted(f"the commit met {error!r}") from error
         # R14: its transaction had this body alone; what the commit refuses is the body's failure.

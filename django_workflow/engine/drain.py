@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from django.db import DatabaseError
+from django.db import Error
 
 from django_workflow.conf import settings
 from django_workflow.engine import branches, turn
 from django_workflow.engine.leases import heartbeat
+from django_workflow.engine.recovery import backoff
 from django_workflow.handler import registry
 from django_workflow.journal import claims, steps, wakes
 from django_workflow.journal.clock import monotonic
@@ -70,8 +71,9 @@ class Drain:
         total = 0
         while not self._is_over():
             try:
+                self._give_up_what_was_left()
                 done = self._take_over() + self._take_turns() + self._run_step()
-            except DatabaseError as error:
+            except Error as error:
                 self._survive(error)
                 continue
             self._setbacks = 0
@@ -83,13 +85,19 @@ class Drain:
     def _is_over(self) -> bool:
         return self._stop() or (self._ends_at is not None and monotonic() >= self._ends_at)
 
-    def _survive(self, error: DatabaseError) -> None:
+    def _survive(self, error: Error) -> None:
         """A database that restarts, or is locked for long: what was held runs into its lease; go on later."""
         self._setbacks += 1
         if not passes(error) or self._setbacks > 5 or connection().in_atomic_block:
             raise error
         connection().close_if_unusable_or_obsolete()
         pause(0.05 * 2**self._setbacks)
+
+    def _give_up_what_was_left(self) -> None:
+        """What this process held when the database went away is no crash: give it back now that it answers (R15)."""
+        while heartbeat.left_behind:
+            claims.give_up(heartbeat.left_behind[0], backoff(0))
+            heartbeat.left_behind.pop(0)
 
     def _take_over(self) -> int:
         """What dead workers left behind, one at a time: it may be what killed them (R15)."""

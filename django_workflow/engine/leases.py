@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from django_workflow.conf import settings
 from django_workflow.journal import claims, processes
@@ -29,6 +29,11 @@ BEATS = 3  # in a lease
 ASK_SECONDS = 1.0  # between two questions of a body whether it is canceled
 
 
+def trusted_until(asked_at: float) -> float:
+    """Until when to trust a lease that was taken or renewed by a statement sent at `asked_at` (monotonic seconds)."""
+    return asked_at + settings.LEASE_SECONDS * (1 - MARGIN)
+
+
 class Held:
     """The leases of one token."""
 
@@ -41,8 +46,8 @@ class Held:
         self.renewed(monotonic())
 
     def renewed(self, asked_at: float) -> None:
-        """They were renewed by a statement that was sent at `asked_at` (monotonic seconds)."""
-        self._deadline = max(self._deadline, asked_at + settings.LEASE_SECONDS * (1 - MARGIN))
+        """They were all renewed by a statement that was sent at `asked_at` (monotonic seconds)."""
+        self._deadline = max(self._deadline, trusted_until(asked_at))
 
     def lost(self) -> None:
         """Somebody else has them."""
@@ -56,13 +61,15 @@ class Held:
             self._lost = not claims.holds(self.token)
         return self._lost
 
-    def may_begin(self) -> bool:
-        """True while a body may be begun."""
-        return not self._lost and self.trusted()
+    def may_begin(self, renewed_at: float | None = None) -> bool:
+        """True while a body may be begun: nobody has taken the lease, and the last renewal can be relied on (R5).
 
-    def trusted(self) -> bool:
-        """True while the last renewal can be relied on."""
-        return monotonic() < self._deadline
+        Args:
+            renewed_at: when a fenced commit renewed the one lease that is asked about (monotonic seconds).
+
+        """
+        deadline = self._deadline if renewed_at is None else max(self._deadline, trusted_until(renewed_at))
+        return not self._lost and monotonic() < deadline
 
 
 def _in_event_loop() -> bool:
@@ -85,6 +92,8 @@ class Heartbeat:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._pauses = 0
+        # Tokens whose holder met an error of the database and could not give back what it held.
+        self.left_behind: list[str] = []
 
     @contextmanager
     def holding(self) -> Iterator[Held]:
@@ -96,6 +105,9 @@ class Heartbeat:
                 self._ensure_thread()
         try:
             yield held
+        except Error:
+            self.left_behind.append(held.token)
+            raise
         finally:
             with self._changed:
                 self._held.discard(held)
@@ -144,7 +156,7 @@ class Heartbeat:
         asked_at = monotonic()
         try:
             rows = claims.extend(held.token)
-        except DatabaseError as error:
+        except Error as error:
             # Not a verdict: the next beat tries again, and past its deadline the worker begins nothing.
             if not passes(error):
                 logger.exception("the heartbeat of %s failed", held.token)

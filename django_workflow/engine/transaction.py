@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 
 from django_workflow.conf import settings
 from django_workflow.engine.attempts import TurnAborted
@@ -75,7 +75,7 @@ class TurnTransaction:
             atomic = transaction.atomic(using=alias())
             try:
                 atomic.__enter__()
-            except DatabaseError as error:
+            except Error as error:
                 if passes(error):
                     raise TurnAborted(f"no transaction could be begun: {error!r}") from error
                 raise
@@ -120,7 +120,7 @@ class TurnTransaction:
                 session = connection().connection
                 self._write_and_commit(write)
                 return
-            except DatabaseError as error:
+            except Error as error:
                 rolled_back = self._recover(error, session)
                 if not passes(error):
                     if had_bodies and self._at_commit:

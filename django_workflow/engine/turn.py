@@ -96,6 +96,7 @@ class Turn:
         self._uncommitted_result = False  # an action's body has returned and its result is not committed yet
         self._handled_cancels: set[int] = set()
         self._bodies = 0
+        self._renewed_at: float | None = None  # when this turn last committed (monotonic seconds)
         self.started_at = claim.started_at  # as committed
 
     def take(self) -> int:
@@ -363,8 +364,10 @@ class Turn:
             if cancel_rest:
                 steps.cancel_all(self._claim.id)
 
-        self._transaction.commit(write, self._held.trusted)
-        self._held.renewed(asked_at)
+        self._transaction.commit(write, lambda: self._held.may_begin(self._renewed_at))
+        self._renewed_at = (
+            asked_at  # of this workflow alone: the batch's other leases are as old as they were
+        )
         self._draft.written()
         self.started_at = self._replay.world.began_at
         self._replay.custom = None
@@ -373,7 +376,7 @@ class Turn:
             author_logger.handle(record)
 
     def _check_lease(self) -> None:
-        if not self._held.may_begin():  # R5
+        if not self._held.may_begin(self._renewed_at):  # R5
             raise LeaseLost(f"the lease {self._claim.token} of workflow {self._claim.id} ran out")
 
 

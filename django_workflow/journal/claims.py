@@ -75,6 +75,9 @@ def lease() -> timedelta:
 
 # ── claiming workflows ──────────────────────────────────────────────────────────────────────────────────────
 
+# On MariaDB and MySQL: batches to look at before saying that others have claimed all that is due.
+LOOK_AHEAD = 4
+
 _TURNABLE = (
     "id",
     "definition",
@@ -122,20 +125,22 @@ def _due_workflows(
     columns: str,
     *,
     lock: bool = True,
+    among: Sequence[Any] | None = None,
 ) -> tuple[str, list[Any]]:
     table = here.ops.quote_name(Workflow._meta.db_table)
     now = clock.sql_once(here)
     pairs, parameters = _known_pairs(here, known)
     locking = _locking(here) if lock else ""
+    chosen = f"AND id IN ({', '.join(['%s'] * len(among))}) " if among is not None else ""
     query = (
         f"SELECT {columns} FROM {table} "
         f"WHERE due_at <= {now} AND state = 'in_progress' AND {_of_cluster('cluster', cluster)} "
-        f"AND lease_owner IS {'NOT NULL' if taken_over else 'NULL'} AND (definition, version) IN ({pairs}) "
+        f"AND lease_owner IS {'NOT NULL' if taken_over else 'NULL'} AND (definition, version) IN ({pairs}) {chosen}"
         # R7: what is overdue by more than a lease comes first, then priority, then age.
         f"ORDER BY (due_at < {clock.sql_once(here, -lease())}) DESC, priority DESC, due_at, id "
         f"LIMIT {int(limit)} {locking}"
     )
-    return query, [*_given(cluster), *parameters]
+    return query, [*_given(cluster), *parameters, *(among or ())]
 
 
 def _locking(here: BaseDatabaseWrapper) -> str:
@@ -192,13 +197,10 @@ def _claim_by_returning(
 def _claim_by_update(
     here: BaseDatabaseWrapper, token: str, cluster: str | None, known: Known, limit: int, taken_over: bool
 ) -> list[tuple[Any, ...]]:
-    columns = f"{', '.join(_TURNABLE)}, {clock.sql(here)}"
-    due, parameters = _due_workflows(here, cluster, known, limit, taken_over, columns)
     table = here.ops.quote_name(Workflow._meta.db_table)
     # R7: both statements in one transaction; on SQLite it is the only writer from its BEGIN IMMEDIATE on.
     with atomic(), here.cursor() as cursor:
-        cursor.execute(due, parameters)
-        rows = cursor.fetchall()
+        rows = _lock_due(here, cursor, cluster, known, limit, taken_over)
         if rows:
             ids = ", ".join(["%s"] * len(rows))
             cursor.execute(
@@ -206,7 +208,27 @@ def _claim_by_update(
                 f"interruptions = interruptions + {int(taken_over)} WHERE id IN ({ids})",
                 [token, *(row[0] for row in rows)],
             )
-    return list(rows)
+    return rows
+
+
+def _lock_due(
+    here: BaseDatabaseWrapper, cursor: Any, cluster: str | None, known: Known, limit: int, taken_over: bool
+) -> list[tuple[Any, ...]]:
+    columns = f"{', '.join(_TURNABLE)}, {clock.sql(here)}"
+    if here.vendor != "mysql":
+        cursor.execute(*_due_workflows(here, cluster, known, limit, taken_over, columns))
+        return list(cursor.fetchall())
+    # InnoDB locks every row that it reads before it sorts and cuts off: with FOR UPDATE in the first SELECT, one
+    # claim would hide all due work from the others. So look first, then lock as many as are wanted, in their order.
+    look = _due_workflows(here, cluster, known, LOOK_AHEAD * limit, taken_over, "id", lock=False)
+    cursor.execute(*look)
+    seen = [row[0] for row in cursor.fetchall()]
+    for start in range(0, len(seen), limit):
+        batch = seen[start : start + limit]
+        cursor.execute(*_due_workflows(here, cluster, known, limit, taken_over, columns, among=batch))
+        if rows := list(cursor.fetchall()):
+            return rows
+    return []
 
 
 def _turnable(here: BaseDatabaseWrapper, row: Sequence[Any], token: str, taken_over: bool) -> Turnable:
@@ -262,6 +284,20 @@ def set_back(claim: Turnable, delay: timedelta) -> bool:
         Workflow.objects.using(alias())
         .filter(id=claim.id, lease_owner=claim.token)
         .update(lease_owner=None, due_at=Now(delay), setbacks=F("setbacks") + 1)
+    )
+
+
+@retrying
+def give_up(token: str, delay: timedelta) -> None:
+    """Give back what a token still leases, after an error of the database kept its holder from doing so.
+
+    A step that was begun is left to its lease: what became of its body is not known (P4).
+    """
+    Workflow.objects.using(alias()).filter(lease_owner=token, state=WorkflowState.IN_PROGRESS).update(
+        lease_owner=None, due_at=Now(delay), setbacks=F("setbacks") + 1
+    )
+    Step.objects.using(alias()).filter(lease_owner=token, state=StepState.PENDING).update(
+        lease_owner=None, due_at=Now(delay)
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, router, transaction
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_workflow.models import Workflow
@@ -72,7 +72,7 @@ def passes(error: BaseException | None) -> bool:
     return False
 
 
-def breaks(error: DatabaseError) -> bool:
+def breaks(error: Error) -> bool:
     """True for a passing error that took the whole transaction with it, caught or not (R13).
 
     A lock that was not to be had is the one that leaves the transaction as it was before its statement.
@@ -107,7 +107,7 @@ def retrying(function: Callable[P, R]) -> Callable[P, R]:
                 return function(*args, **kwargs)
             try:
                 return function(*args, **kwargs)
-            except DatabaseError as error:
+            except Error as error:
                 if attempt == RETRIES or not passes(error):
                     raise
                 here.close_if_unusable_or_obsolete()

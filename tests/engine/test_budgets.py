@@ -89,9 +89,9 @@ def test_a_workflow_of_ten_inline_steps_costs_a_handful_of_statements(
     idle = statements(workflow_harness)
     many_steps.start(10)
     sent = statements(workflow_harness)
-    # The claim, the fence with which the workflow ends, the insert of all ten steps; on SQLite and MariaDB a claim
-    # is two statements. What a drain sends to find that nothing else is due is the same with nothing to do.
-    assert len(sent) - len(idle) <= 5
+    # The claim, the fence with which the workflow ends, the insert of all ten steps; a claim is two statements on
+    # SQLite and three on MariaDB. What a drain sends to find that nothing else is due is the same with nothing to do.
+    assert len(sent) - len(idle) <= (6 if connection.vendor == "mysql" else 5)
     assert sorted(word for word in writes(sent) if word != "WITH") in (
         ["INSERT", "UPDATE"],
         ["INSERT", "UPDATE", "UPDATE"],
