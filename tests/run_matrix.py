@@ -142,12 +142,14 @@ def _suites_here(silent: Sequence[str]) -> Iterator[Suite]:
     python = Path(sys.executable)
     no_redis = {"redis"} & set(silent)
     yield Suite("sqlite", python, "sqlite", frozenset(no_redis))
+    # The demo has an SQLite file of its own, whatever the tests run on: once is enough.
+    elsewhere = {"demo", *no_redis}
     if "postgres" not in silent:
-        yield Suite("postgres", python, "postgres", frozenset(no_redis))
+        yield Suite("postgres", python, "postgres", frozenset(elsewhere))
     if "mariadb" not in silent:
         # A real cluster is slow, and its processes do the same on every server: once with SQLite's one writer and
         # once with PostgreSQL's many is enough.
-        yield Suite("mariadb", python, "mariadb", frozenset({"cluster", *no_redis}))
+        yield Suite("mariadb", python, "mariadb", frozenset({"cluster", *elsewhere}))
 
 
 def _suites_on_latest(silent: Sequence[str]) -> Iterator[Suite]:
@@ -157,10 +159,10 @@ def _suites_on_latest(silent: Sequence[str]) -> Iterator[Suite]:
         return
     print(f"python {LATEST_PYTHON}: used, {found}")
     python = _latest_venv(found)
-    no_redis = {"redis"} & set(silent)
-    yield Suite(f"sqlite-python{LATEST_PYTHON}", python, "sqlite", frozenset({"cluster", *no_redis}))
+    elsewhere = {"demo", *({"redis"} & set(silent))}
+    yield Suite(f"sqlite-python{LATEST_PYTHON}", python, "sqlite", frozenset(elsewhere))
     if "postgres" not in silent:
-        yield Suite(f"postgres-python{LATEST_PYTHON}", python, "postgres", frozenset(no_redis))
+        yield Suite(f"postgres-python{LATEST_PYTHON}", python, "postgres", frozenset({"cluster", *elsewhere}))
 
 
 def _latest_python() -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import functools
 import gc
 import inspect
@@ -431,6 +432,9 @@ def _leave_at_next_line() -> Callable[[FrameType, str, object], Any]:
 
 def _keep(undying: Any) -> None:
     _undying.append(undying)
+    # The list goes when the interpreter ends and clears its modules. Collected then, a loop over a bare `except` would
+    # run for ever and the process never end: so it also gets a reference that nobody gives back.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(undying))
     logger.warning(
         "%r can't be suspended: it catches whatever is thrown into it; it stays in memory", undying
     )

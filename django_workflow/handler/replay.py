@@ -111,6 +111,7 @@ class Replay(Timers):
             assert step.delivered_at is not None
             self._hand_over(step.number, recorded_answer(step), step.delivered_at)
         self._find_unasked()
+        self._find_given_up()
         self._find_stuck()
         return self.outcome
 
@@ -301,6 +302,14 @@ class Replay(Timers):
         missing = sorted(number for number in self._recorded if number > len(self.commands))
         if missing and self._violation is None:
             self.violate(DeterminismViolation(missing[0], describe(self._recorded[missing[0]]), None))
+
+    def _find_given_up(self) -> None:
+        """A recorded step that the handler once gave up waiting for, and now waits for."""
+        for number in sorted(self._waiting):
+            step = self._recorded.get(number)
+            if step is not None and step.state == StepState.CANCELED and self._violation is None:
+                given_up = f"{describe(step)}, but gave up waiting for it"
+                self.violate(DeterminismViolation(number, given_up, f"{describe(step)}, and waits for it"))
 
 
 async def _raise(error: Exception) -> Any:

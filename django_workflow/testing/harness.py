@@ -22,7 +22,7 @@ from django_workflow.journal import clock, processes, steps, wakes
 from django_workflow.journal.database import alias, connection
 from django_workflow.manager import Id, identify, workflow
 from django_workflow.models import Step, Workflow
-from django_workflow.states import StepKind
+from django_workflow.states import StepKind, StepState, WorkflowState
 from django_workflow.status import Completed, InProgress, Status
 from django_workflow.testing.faults import CommitFault
 
@@ -168,6 +168,12 @@ class Harness:
         run = workflow.get(workflow_id)
         definition = registry.find(run.definition, run.version) or registry.newest(run.definition)
         journal = steps.load([run.id]).get(run.id, [])
+        if run.state == WorkflowState.CANCELED:
+            # What the cancel settled the handler was waiting for, and still is.
+            journal = [
+                step._replace(state=StepState.PENDING) if step.state == StepState.CANCELED else step
+                for step in journal
+            ]
         began_at = run.started_at or run.created_at
         world = world_of(run.id, definition, began_at=began_at, committed=run.started_at is not None)
         replay = Replay(definition, run.args_text, journal, world)

@@ -26,10 +26,6 @@ from example_project.documents.models import Document
 from example_project.tests.conftest import DocumentFactory
 
 DEMO = [sys.executable, "-m", "example_project.demo"]
-# The demo has an SQLite file of its own, whatever the tests run on.
-only_once = pytest.mark.skipif(
-    "sqlite" not in settings.DATABASES["default"]["ENGINE"], reason="done on SQLite"
-)
 
 
 def test_the_documents_are_those_of_this_machine_and_three_are_unreadable(tmp_path: Path) -> None:
@@ -155,7 +151,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-@only_once
+@pytest.mark.demo
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_the_demo_ends_all_documents_and_leaves_no_process(environment: dict[str, str]) -> None:
@@ -174,7 +170,7 @@ def test_the_demo_ends_all_documents_and_leaves_no_process(environment: dict[str
     assert re.search(r"Added 0 documents; \d\d were there already", second.stdout)
 
 
-@only_once
+@pytest.mark.demo
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.parametrize("request_to_stop", [signal.SIGINT, signal.SIGTERM])
@@ -199,7 +195,7 @@ def test_the_demo_in_a_terminal_stops_when_asked(
     assert all(gone(group) for group in groups_in(shown))
 
 
-@only_once
+@pytest.mark.demo
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
@@ -222,14 +218,14 @@ def test_a_killed_demo_leaves_no_process(environment: dict[str, str]) -> None:
 
 
 def run_once(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the demo until all documents have ended; after 50 seconds, kill it."""
+    """Run the demo until all documents have ended; after 110 seconds, kill it."""
     return subprocess.run(
         [*DEMO, "--once"],
         env=environment,
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=110,
         check=False,
     )
 

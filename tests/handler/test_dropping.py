@@ -5,10 +5,13 @@ import contextlib
 import functools
 import gc
 import logging
+import os
+import subprocess
 import sys
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,8 @@ from django_workflow.handler.commands import Blocked
 from django_workflow.handler.context import StepContext
 from tests.handler.bodies import echo, fail
 from tests.handler.drive import Live, assert_replays
+
+PROJECT = Path(__file__).parents[2]
 
 
 async def with_finally(step: StepContext) -> None:
@@ -438,3 +443,17 @@ def test_keyboard_interrupt_ends_a_drop() -> None:
 
     with pytest.raises(KeyboardInterrupt), Live(handler) as run:
         assert run.waiting == [1]
+
+
+def test_a_process_that_has_kept_something_undying_ends() -> None:
+    """Collected at the interpreter's exit, a loop over a bare `except` would never come back."""
+    script = (
+        "import django; django.setup()\n"
+        "from tests.handler import test_refusals as refusals\n"
+        "from tests.handler.drive import Live\n"
+        "async def handler(step):\n"
+        "    await refusals.trying_again(refusals.waits_for_what_is_done, step)\n"
+        "with Live(handler): pass\n"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    subprocess.run([sys.executable, "-c", script], cwd=PROJECT, env=environment, check=True, timeout=60)

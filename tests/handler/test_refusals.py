@@ -45,9 +45,8 @@ async def a_server(step: StepContext) -> None:
 
 
 async def a_socket(step: StepContext) -> None:
-    with socket.socket() as opened:
-        opened.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(opened, ("localhost", 80))
+    no_socket: Any = None
+    await asyncio.get_running_loop().sock_connect(no_socket, ("localhost", 80))
 
 
 async def a_lookup(step: StepContext) -> None:

@@ -61,9 +61,7 @@ def delays(harness: Harness, run: Any) -> list[float]:
     moments = [
         (datetime.fromisoformat(a["started_at"]), datetime.fromisoformat(a["ended_at"])) for a in history
     ]
-    return [
-        (later[0] - earlier[1]).total_seconds() for earlier, later in itertools.pairwise(moments)
-    ]
+    return [(later[0] - earlier[1]).total_seconds() for earlier, later in itertools.pairwise(moments)]
 
 
 @pytest.mark.parametrize("parallel", [False, True])
