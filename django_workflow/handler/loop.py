@@ -33,7 +33,7 @@ POLL_LIMIT = 1_000_000
 # A dropped coroutine that goes on awaiting is thrown out again, this often: first without force, then with it.
 THROWS = (False,) * 20 + (True,) * 20
 # Objects looked at in search of coroutines that a dropped one holds and never began.
-LOOK_LIMIT = 10_000
+LOOK_LIMIT = 2_000
 
 # asyncio's functions that keep futures in sets: by what they leave behind, or by who asks for a future.
 _WAIT = ("asyncio.wait", "step.first_completed")
@@ -364,9 +364,9 @@ class _Running:
 
 # ── dropping ────────────────────────────────────────────────────────────────────────────────────────────────
 
-_HOLDERS = (
-    *(list, tuple, dict, set, frozenset, deque, functools.partial, CellType),
-    *(CoroutineType, GeneratorType, AsyncGeneratorType),
+_HOLDERS: frozenset[type] = frozenset(
+    {list, tuple, dict, set, frozenset, deque, functools.partial, CellType}
+    | {CoroutineType, GeneratorType, AsyncGeneratorType}
 )
 
 # What outlives all this. If it were collected, Python would run it once more, outside of its loop; so it is kept.
@@ -442,14 +442,15 @@ def _keep(undying: Any) -> None:
 
 def _close_unstarted(holder: Any) -> None:
     """Close what `holder` or a collection that it holds has not begun to await: Python warns of such coroutines."""
-    unstarted, seen, unseen = [], {id(holder)}, [holder]
+    unstarted, seen, unseen = [], {id(holder)}, deque([holder])
     while unseen and len(seen) < LOOK_LIMIT:
-        held = unseen.pop()
-        if inspect.iscoroutine(held) and inspect.getcoroutinestate(held) == inspect.CORO_CREATED:
+        held = unseen.popleft()  # the near ones first: what lies beyond the limit is data
+        if type(held) is CoroutineType and held.cr_frame is not None and not held.cr_suspended:
             unstarted.append(held)
         for inner in gc.get_referents(held):
-            if isinstance(inner, _HOLDERS) and id(inner) not in seen:
+            if type(inner) in _HOLDERS and id(inner) not in seen:
                 seen.add(id(inner))
                 unseen.append(inner)
     for coroutine in unstarted:  # all found before one is closed: an outer one lets go of its inner ones
-        coroutine.close()
+        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            coroutine.close()

@@ -246,6 +246,26 @@ def test_a_blocked_handler_must_have_asked_for_all_that_is_recorded() -> None:
     assert_violated(replayed(after, journal), 2, 'action echo {"value":2}', "")
 
 
+def test_a_handler_that_waits_for_what_it_once_gave_up_is_a_violation() -> None:
+    """No answer will ever come for a step that was settled as canceled."""
+
+    async def gives_up(step: StepContext) -> None:
+        loser = asyncio.create_task(step.run_action(echo, "loser"))
+        await step.sleep(5)
+        loser.cancel()
+        await step.run_action(echo, "next")
+
+    async def waits_for_what_was_given_up(step: StepContext) -> None:
+        loser = asyncio.create_task(step.run_action(echo, "loser"))
+        await step.sleep(5)
+        await asyncio.gather(step.run_action(echo, "next"), loser)
+
+    with Live(gives_up) as run:
+        run.settle(1)
+        assert run.replay.canceled == {2}
+    assert_violated(replayed(waits_for_what_was_given_up, run.journal()), 2, "loser", "waits for it")
+
+
 def test_a_handler_with_more_steps_at_its_end_goes_on() -> None:
     """What comes after the journal is new, and no violation."""
 
