@@ -221,3 +221,21 @@ def _safe_retry(conf: dict[str, Any], timeout: int) -> int:
 def _redelivers(conf: dict[str, Any]) -> bool:
     """Redis hands a task out once and for all; every other broker offers it again after `retry`."""
     return any(conf.get(key) for key in ("broker_class", "iron_mq", "sqs", "orm", "mongo"))
+
+
+def check_shared_cache(**_: Any) -> list[CheckMessage]:
+    """W011, for `check --deploy`: django-q2 tells of its clusters through the cache, which has to be a shared one."""
+    configured = getattr(settings, "Q_CLUSTER", {})
+    name = configured.get("cache", "default") if isinstance(configured, dict) else "default"
+    backend = getattr(settings, "CACHES", {}).get(name, {}).get("BACKEND", "")
+    if not str(backend).endswith(("LocMemCache", "DummyCache")):
+        return []
+    return [
+        Warning(
+            f"django-q2 writes the state of its clusters to the cache {name!r}, a {backend.rpartition('.')[2]} that each "
+            "process has for itself: qmonitor, qinfo and the web processes see no cluster, though it runs.",
+            hint='Give it a cache that processes share (Redis, Memcached, the database), or name one with "cache" in '
+            "Q_CLUSTER. Workflows don't depend on it: whether work gets done shows in the age of the oldest due work.",
+            id="django_workflow.W011",
+        )
+    ]

@@ -1,4 +1,4 @@
-"""E004 to E009 and W001 to W004: what is wrong with Q_CLUSTER."""
+"""E004 to E009, W001 to W004 and W011: what is wrong with Q_CLUSTER."""
 
 import importlib.machinery
 import sys
@@ -6,10 +6,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Warning, run_checks
 from django.test import override_settings
 
-from django_workflow.checks.queue import RECOMMENDED, check_queue
+from django_workflow.checks.queue import RECOMMENDED, check_queue, check_shared_cache
 
 GOOD: dict[str, Any] = {
     "name": "project",
@@ -249,3 +249,29 @@ def test_w004_our_cluster_is_unknown() -> None:
     ]
     assert check({**GOOD, "ALT_CLUSTERS": {"reports": {}}}, CLUSTER="reports") == []
     assert check(GOOD, CLUSTER="project") == []
+
+
+def test_w011_a_cache_of_each_process_hides_the_clusters_from_the_others() -> None:
+    caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    with override_settings(CACHES=caches, Q_CLUSTER=GOOD):
+        assert check_shared_cache() == [
+            Warning(
+                "django-q2 writes the state of its clusters to the cache 'default', a LocMemCache that each process has "
+                "for itself: qmonitor, qinfo and the web processes see no cluster, though it runs.",
+                hint='Give it a cache that processes share (Redis, Memcached, the database), or name one with "cache" in '
+                "Q_CLUSTER. Workflows don't depend on it: whether work gets done shows in the age of the oldest due work.",
+                id="django_workflow.W011",
+            )
+        ]
+
+
+def test_w011_a_shared_cache_is_fine_and_only_deployments_are_asked() -> None:
+    shared = {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}
+    caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "q": shared}
+    with override_settings(CACHES=caches, Q_CLUSTER={**GOOD, "cache": "q"}):
+        assert check_shared_cache() == []
+    with override_settings(CACHES=caches, Q_CLUSTER=GOOD):
+        asked = run_checks(tags=["django_workflow"], include_deployment_checks=False)
+        deployed = run_checks(tags=["django_workflow"], include_deployment_checks=True)
+    assert "django_workflow.W011" not in {message.id for message in asked}
+    assert "django_workflow.W011" in {message.id for message in deployed}
