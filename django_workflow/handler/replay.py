@@ -305,6 +305,8 @@ class Replay(Timers):
 
     def _find_given_up(self) -> None:
         """A recorded step that the handler once gave up waiting for, and now waits for."""
+        if not isinstance(self.outcome, Blocked):
+            return  # what is left when it has ended, the ending settled
         for number in sorted(self._waiting):
             step = self._recorded.get(number)
             if step is not None and step.state == StepState.CANCELED and self._violation is None:

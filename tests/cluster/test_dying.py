@@ -138,7 +138,7 @@ def test_a_stuck_queue_does_not_hold_up_the_work(start_cluster: Start) -> None:
     eventually(lambda: "queue is stuck" in cluster.log.read_text(), "a word about it in the log")
 
 
-@pytest.mark.skipif(settings.DATABASE != "postgres", reason="only a server can drop its connections")
+@pytest.mark.postgres
 def test_connections_that_break_do_not_stop_the_ticker(start_cluster: Start) -> None:
     cluster = start_cluster()
     with connection.cursor() as cursor:

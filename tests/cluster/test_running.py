@@ -4,7 +4,6 @@ import secrets
 from datetime import timedelta
 
 import pytest
-from django.conf import settings
 from django.db import transaction
 from django_q.models import OrmQ, Task
 
@@ -45,7 +44,6 @@ def test_workflows_of_one_transaction_run_when_it_has_committed(start_cluster: S
 
 
 @pytest.mark.redis
-@pytest.mark.skipif(settings.DATABASE != "postgres", reason="one database is enough for a broker")
 def test_redis_as_the_broker(start_cluster: Start) -> None:
     cluster = start_cluster(broker="redis", queue=f"tests-{secrets.token_hex(4)}")
     started = python(
