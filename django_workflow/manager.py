@@ -60,6 +60,7 @@ class WorkflowManager:
         self,
         name: str,
         cluster: str | None = None,
+        *,
         retry: Retry | None = None,
         retry_actions: bool | None = None,
     ) -> None:
