@@ -145,3 +145,6 @@ Q_CLUSTER = {
     "ALT_CLUSTERS": {"reports": {"workers": 2}},
 }
 DJANGO_WORKFLOW: dict[str, Any] = {}
+
+# Examples in the docs send mail, which Django 6.1 wants to be told how; earlier versions don't know the setting.
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
