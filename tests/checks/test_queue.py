@@ -265,6 +265,7 @@ def test_w011_a_cache_of_each_process_hides_the_clusters_from_the_others() -> No
         ]
 
 
+@pytest.mark.django_db  # Django's own checks may ask the database for its version
 def test_w011_a_shared_cache_is_fine_and_only_deployments_are_asked() -> None:
     shared = {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}
     caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "q": shared}
