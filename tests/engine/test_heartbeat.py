@@ -11,7 +11,7 @@ from django_workflow.journal import claims, clock, wakes
 from django_workflow.models import Workflow
 from tests.engine import bodies
 from tests.engine.committed import committed
-from tests.engine.test_rules_claims import PATIENCE
+from tests.engine.elsewhere import PATIENCE
 
 
 @committed
