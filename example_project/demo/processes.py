@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from example_project.demo.child import DEMO_DIED
+
 PROJECT = Path(__file__).resolve().parent.parent.parent
 SHORT_LIFE = 15.0  # seconds
 DEATHS = 3
@@ -41,7 +43,7 @@ class Child:
             log: the file to which its output is appended.
         """
         self.name = name
-        self.command = [sys.executable, str(PROJECT / "manage.py"), *command]
+        self.command = [sys.executable, "-m", "example_project.demo.child", *command]
         self.log = log
         self.early_deaths = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -128,9 +130,9 @@ def stop(children: Iterable[Child], patience: float, impatient: Callable[[], boo
 
 
 def die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when the demo dies, even by SIGKILL (`man 2 prctl`)."""
+    """Have the kernel tell this process when the demo dies, even by SIGKILL (`man 2 prctl`); see `child`."""
     pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, DEMO_DIED)
 
 
 def how_it_ended(code: int) -> str:

@@ -258,3 +258,19 @@ def gone(group: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def test_a_death_that_is_told_twice_stops_a_child_once() -> None:
+    script = (
+        "import os, signal\n"
+        "from example_project.demo.child import DEMO_DIED, stop_once\n"
+        "told = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (told.append(1), os.kill(os.getpid(), DEMO_DIED)))\n"
+        "signal.signal(DEMO_DIED, stop_once)\n"
+        "os.kill(os.getpid(), DEMO_DIED)\n"
+        "print(len(told))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"
