@@ -53,10 +53,8 @@ STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {
     (StepState.PENDING, "fail"): StepState.FAILED,
     (StepState.PENDING, "cancel"): StepState.CANCELED,
     (StepState.RUNNING, "start"): StepState.RUNNING,  # the attempt after an interrupted one
-    (
-        StepState.RUNNING,
-        "set_back",
-    ): StepState.PENDING,  # the database gave the attempt up; nobody is to blame
+    # The database gave the attempt up, or it failed and there is another one to come.
+    (StepState.RUNNING, "set_back"): StepState.PENDING,
     (StepState.RUNNING, "complete"): StepState.COMPLETED,
     (StepState.RUNNING, "fail"): StepState.FAILED,
     (StepState.RUNNING, "cancel"): StepState.CANCELED,

@@ -71,9 +71,9 @@ def _run(claim: Runnable, held: Held) -> int:
     except Error:
         raise
     except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
-        # R27: an old deploy, perhaps. Others may know the function; nothing is counted.
+        # R27: an old deploy, perhaps. Others may know the function; nothing is counted but what was interrupted before.
         logger.warning("step %s of workflow %s: %s", claim.number, claim.workflow_id, error)
-        claims.set_back_step(claim, backoff(claim.attempts + 4), claim.history)
+        claims.set_back_step(claim, backoff(claim.attempts + 4), history)
         return 0
     if not held.may_begin() or not claims.start_step(claim, history):
         raise LeaseLost(f"the lease {claim.token} of step {claim.number} of {claim.workflow_id} is gone")

@@ -91,10 +91,10 @@ class Draft:
         """An attempt inside the turn has failed, and the next one is for whoever claims the step when it is due."""
         step = self._steps.get(command.number) or as_recorded(command, attempts=answer.attempts)
         history = steps.add_attempt(step.history, step.attempts, started_at, at, "failed", answer.text)
+        # The table's way: the attempt was begun, whether or not that had a row, and is set back.
+        state = move_step(move_step(StepState(step.state), "start"), "set_back")
         due_at = at + timedelta(seconds=answer.retry_in or 0)
-        self._put(
-            step._replace(state=StepState.PENDING, due_at=due_at, started_at=started_at, history=history)
-        )
+        self._put(step._replace(state=state, due_at=due_at, started_at=started_at, history=history))
 
     def forget(self, number: int) -> None:
         """What was to be written of a step's only attempt was refused with its transaction."""
