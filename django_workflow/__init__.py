@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from django_workflow.engine.current import current_step
     from django_workflow.handler.context import StepContext
-    from django_workflow.handler.definition import WorkflowDefinition, action, mutation, query
+    from django_workflow.handler.definition import WorkflowDefinition
+    from django_workflow.handler.events import Event
+    from django_workflow.handler.functions import action, mutation, query
     from django_workflow.manager import WorkflowManager, workflow
     from django_workflow.retry import Retry
     from django_workflow.status import Canceled, Completed, Failed, InProgress
@@ -22,20 +24,22 @@ _HOMES = {
     "Completed": "django_workflow.status",
     "Retry": "django_workflow.retry",
     "current_step": "django_workflow.engine.current",
+    "Event": "django_workflow.handler.events",
     "Failed": "django_workflow.status",
     "InProgress": "django_workflow.status",
     "StepContext": "django_workflow.handler.context",
     "WorkflowDefinition": "django_workflow.handler.definition",
     "WorkflowManager": "django_workflow.manager",
-    "action": "django_workflow.handler.definition",
-    "mutation": "django_workflow.handler.definition",
-    "query": "django_workflow.handler.definition",
+    "action": "django_workflow.handler.functions",
+    "mutation": "django_workflow.handler.functions",
+    "query": "django_workflow.handler.functions",
     "workflow": "django_workflow.manager",
 }
 
 __all__ = [
     "Canceled",
     "Completed",
+    "Event",
     "Failed",
     "InProgress",
     "Retry",

@@ -379,10 +379,10 @@ class WorkflowTimedOut(DjangoWorkflowError):
 
 
 class EventFailed(DjangoWorkflowError):
-    """The event that the handler waited for carries an error in place of a value."""
+    """The event that the handler waited for carries an error in place of a value; `number` is the waiting step's."""
 
-    def __init__(self, event: str, error: ErrorInfo) -> None:
-        self.event, self.error = event, error
+    def __init__(self, event: str, error: ErrorInfo, number: int | None = None) -> None:
+        self.event, self.error, self.number = event, error, number
         own = f"{EventFailed.__module__}.{EventFailed.__qualname__}"
         reason = error.message if error.type == own else _summary(error)
         super().__init__(f"the event {event!r} carries an error: {reason}")
@@ -467,6 +467,8 @@ def describe_error(exc: BaseException, step: int | None = None) -> ErrorInfo:
         if isinstance(failure, _Failure):
             error = failure.error
             return ErrorInfo(error.type, error.message, error.traceback, failure.number)
+    if type(exc) is EventFailed and step is None:
+        step = exc.number
     return ErrorInfo(dotted_path(type(exc)), _message_of(exc), _traceback_of(exc), step)
 
 

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import re
 import threading
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
+from django.db import transaction
 
 from django_workflow.conf import settings
-from django_workflow.engine.current import is_inside
+from django_workflow.engine import drain, endings, lives, starting
+from django_workflow.engine.current import inside
 from django_workflow.exceptions import (
+    ErrorInfo,
+    EventFailed,
     InvalidArguments,
     InvalidDefinition,
     UsageError,
+    WorkflowFinished,
     WorkflowInProgress,
     WorkflowNotFound,
+    describe_error,
+    dotted_path,
 )
 from django_workflow.handler import registry
 from django_workflow.handler.definition import Handler, WorkflowDefinition
-from django_workflow.journal import clock, wakes, workflows
+from django_workflow.handler.events import Event as EventType
+from django_workflow.handler.events import event_of
+from django_workflow.journal import events, pauses, wakes, workflows
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import alias, connection
-from django_workflow.models import Step, StepQuerySet, Workflow, WorkflowQuerySet
+from django_workflow.keys import key_problem
+from django_workflow.models import Event, Step, StepQuerySet, Workflow, WorkflowQuerySet
+from django_workflow.payloads import encode_error
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState, WorkflowState
 from django_workflow.status import Canceled, Completed, Failed, InProgress, RunningStep, Status
+
+if TYPE_CHECKING:
+    from django_q.models import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +67,8 @@ class WorkflowManager:
         name: of the pool, for people.
         cluster: the django-q2 cluster on which its workflows run; None: the setting `CLUSTER`, and without
             one django-q2's default.
+        max_parallelism: how many bodies of its steps run at once, over all hosts; 0 holds it; None: as many as
+            there are workers.
         retry: what `retry=True` means in this pool; None: the setting `RETRY`.
         retry_actions: whether actions that say nothing of it are retried; None: the setting `RETRY_ACTIONS`.
 
@@ -60,7 +78,7 @@ class WorkflowManager:
         self,
         name: str,
         cluster: str | None = None,
-        *,
+        max_parallelism: int | None = None,
         retry: Retry | None = None,
         retry_actions: bool | None = None,
     ) -> None:
@@ -71,7 +89,12 @@ class WorkflowManager:
                 raise UsageError(f"WorkflowManager({what}={value!r}): give 1 to 100 printable characters")
         if retry is not None and not isinstance(retry, Retry):
             raise UsageError(f"WorkflowManager(retry={retry!r}): give a Retry")
+        if max_parallelism is not None and (type(max_parallelism) is not int or max_parallelism < 0):
+            raise UsageError(
+                f"WorkflowManager(max_parallelism={max_parallelism!r}): give a whole number from 0, or None"
+            )
         self.name = name
+        self.max_parallelism = max_parallelism
         self._cluster = cluster
         self._retry = retry
         self._retry_actions = retry_actions
@@ -108,6 +131,10 @@ class WorkflowManager:
         name: str | None = None,
         version: int = 1,
         retry: Retry | bool | None = None,
+        timeout: timedelta | float | None = None,
+        on_complete: Callable[..., Any] | None = None,
+        redact: Iterable[str] = (),
+        api: bool = False,
     ) -> Callable[[Handler[P, R]], WorkflowDefinition[P, R]]: ...
     def define(
         self,
@@ -117,6 +144,10 @@ class WorkflowManager:
         name: str | None = None,
         version: int = 1,
         retry: Retry | bool | None = None,
+        timeout: timedelta | float | None = None,
+        on_complete: Callable[..., Any] | None = None,
+        redact: Iterable[str] = (),
+        api: bool = False,
     ) -> Any:
         """Make a definition of a handler; with or without options.
 
@@ -126,16 +157,31 @@ class WorkflowManager:
             version: a whole number from 1.
             retry: how its actions are attempted again that say nothing of it themselves; True: by the manager's
                 default; None: as the manager says.
+            timeout: durable time (seconds, or a timedelta) of a workflow from its first turn.
+            on_complete: a mutation `(workflow_id, result, context)` that runs once, in the transaction of the ending.
+            redact: names, besides those of the setting `REDACT`, whose values are never shown.
+            api: whether it may be started over HTTP.
 
         Raises:
             InvalidDefinition: what was decorated can't be a handler (a `TypeError`, too).
+            InvalidArguments: an option has a value that it can't take.
             DuplicateDefinition: name and version are taken.
 
         """
 
         def decorate(function: Handler[P, R]) -> WorkflowDefinition[P, R]:
             given = name if name is not None else _default_name(function)
-            definition = WorkflowDefinition(function, name=given, version=version, manager=self, retry=retry)
+            definition = WorkflowDefinition(
+                function,
+                name=given,
+                version=version,
+                manager=self,
+                retry=retry,
+                timeout=timeout,
+                on_complete=on_complete,
+                redact=redact,
+                api=api,
+            )
             registry.add(definition)
             return definition
 
@@ -158,23 +204,78 @@ class WorkflowManager:
 
         Raises:
             InvalidArguments: arguments that don't fit, all of them listed.
+            KeyConflict: the key (`using(key=…)`) is that of a workflow with other arguments.
             NotStorable, PayloadTooLarge: arguments that the journal can't keep.
             UnknownDefinition: no definition has that name.
 
         """
         known = _resolve(definition)
-        text = known.signature.encode_arguments(
-            args,
-            kwargs,
-            what=f"the arguments of {known.name}",
-            limit=settings.VALUE_LIMIT,
-            defaults=True,
-        )
-        options = _checked_start_options(known)
-        cluster = known.manager.cluster
-        run = workflows.insert(known.name, known.version, text, cluster=cluster, **options)
-        wakes.ask(cluster)
+        run = starting.start(known, _encode(known, args, kwargs), known.start_options)
+        if known.start_options.eager:
+            transaction.on_commit(partial(drain.take_one, run.id), using=alias(), robust=True)
         return run
+
+    def start_many(
+        self,
+        definition: WorkflowDefinition[..., Any] | str,
+        args: Iterable[Sequence[Any] | Mapping[str, Any]],
+    ) -> builtins.list[Workflow]:
+        """Start many workflows of one definition, in few statements and with one wake-up.
+
+        Args:
+            definition: what to start, or its name.
+            args: for each workflow the handler's own arguments: a tuple or list of them, or a dict by their names.
+
+        Returns:
+            The workflows, in the order of their arguments.
+
+        Raises:
+            InvalidArguments: arguments that don't fit, those of all workflows listed; nothing is started then.
+            UsageError: the definition has a key (`using(key=…)`), which is for one workflow.
+            NotStorable, PayloadTooLarge, UnknownDefinition: as `start()`.
+
+        """
+        known = _resolve(definition)
+        if known.start_options.key is not None:
+            raise UsageError(
+                f"start_many() with the key {known.start_options.key!r}: a key is for one workflow; start each with its own"
+            )
+        return starting.start_many(known, _encode_each(known, args), known.start_options)
+
+    def schedule(
+        self,
+        definition: WorkflowDefinition[..., Any] | str,
+        *,
+        name: str,
+        cron: str | None = None,
+        every: timedelta | float | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Schedule:
+        """Start a workflow at each tick of a schedule, keyed by the tick; the same name again changes the schedule.
+
+        Args:
+            definition: what to start, or its name.
+            name: of the schedule, unique.
+            cron: five fields, in the project's time zone.
+            every: seconds or a timedelta, in whole minutes, counted from now; instead of `cron`.
+            args: the handler's own arguments.
+            kwargs: the same, by name.
+
+        Returns:
+            The django-q2 `Schedule`, which its admin can edit and delete.
+
+        Raises:
+            InvalidArguments: a bad cron, `every` below one minute, both or neither, arguments that don't fit.
+            UsageError: a schedule that is not one of ours has this name.
+            UnknownDefinition: no definition has that name.
+
+        """
+        from django_workflow.cluster import schedules
+
+        known = _resolve(definition)
+        text = _encode(known, tuple(args), dict(kwargs or {}))
+        return schedules.put(known, name, cron, every, text)
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -191,7 +292,8 @@ class WorkflowManager:
             case WorkflowState.CANCELED:
                 return Canceled(run.reason, run.custom)
             case WorkflowState.IN_PROGRESS:
-                return InProgress(_running_steps(run.id), run.custom)
+                paused = run.paused if run.paused is not None else pauses.reason(run.cluster)
+                return InProgress(_running_steps(run.id), run.custom, paused, run.ending is not None)
 
     def get(self, workflow_id: Id) -> Workflow:
         """The workflow as the database has it now. Raises `WorkflowNotFound`."""
@@ -202,16 +304,20 @@ class WorkflowManager:
         return run
 
     def list(
-        self, definition: WorkflowDefinition[Any, Any] | str | None = None, state: str | None = None
+        self,
+        definition: WorkflowDefinition[Any, Any] | str | None = None,
+        state: str | None = None,
+        labels: Mapping[str, Any] | None = None,
     ) -> WorkflowQuerySet:
         """Workflows, newest first.
 
         Args:
             definition: of this definition only (all versions), or of that name.
             state: `in_progress`, `completed`, `failed` or `canceled`.
+            labels: that bear all of these labels.
 
         Raises:
-            InvalidArguments: there is no such state.
+            InvalidArguments: there is no such state, or that are no labels.
 
         """
         found = Workflow.objects.using(alias()).order_by("-created_at", "-id")
@@ -222,6 +328,8 @@ class WorkflowManager:
                 known = ", ".join(WorkflowState)
                 raise InvalidArguments("list()", [f"state: {state!r} is none of {known}"])
             found = found.filter(state=state)
+        if labels is not None:
+            found = found.labeled(labels)
         return found
 
     def steps(self, workflow_id: Id) -> StepQuerySet:
@@ -267,22 +375,33 @@ class WorkflowManager:
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def cancel(self, workflow_id: Id, reason: str = "") -> bool:
-        """End a workflow now: no new step starts, nothing late is written (P8).
+    def cancel(self, workflow_id: Id, reason: str = "", rollback: bool = False) -> bool:
+        """End a workflow now: no new step starts, nothing late is written (P8). Its children are canceled, too.
+
+        Args:
+            workflow_id: which one.
+            reason: for people.
+            rollback: undo first what its steps have done that have a rollback (`step.using(rollback=…)`). It stays in
+                progress, canceling, until they have ended.
 
         Returns:
-            True if this call canceled it, False if it had finished.
+            True if this call canceled it, False if it had finished (or was canceling already).
 
         Raises:
             WorkflowNotFound: there is no such workflow.
             InvalidArguments: the reason is no text.
 
         """
+        problems: builtins.list[str] = []
         if not isinstance(reason, str):
-            raise InvalidArguments("cancel()", [f"reason: {reason!r} is no text"])
+            problems.append(f"reason: {reason!r} is no text")
+        if not isinstance(rollback, bool):
+            problems.append(f"rollback: {rollback!r} is neither True nor False")
+        if problems:
+            raise InvalidArguments("cancel()", problems)
         pk = identify(workflow_id)
         _refuse_itself(pk, "cancel")
-        if workflows.cancel(pk, UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", reason)):
+        if endings.cancel(pk, _storable(reason), rollback=rollback):
             return True
         if not Workflow.objects.using(alias()).filter(id=pk).exists():
             raise WorkflowNotFound(pk)
@@ -300,11 +419,154 @@ class WorkflowManager:
         """
         pk = identify(workflow_id)
         _refuse_itself(pk, "clean up")
-        if workflows.delete([pk]):
-            return True
+        try:
+            if workflows.delete(pk):
+                return True
+        except workflows.StillRunning as running:
+            raise WorkflowInProgress(running.workflow_id, f"clean up {pk}, whose child it is, and") from None
         if Workflow.objects.using(alias()).filter(id=pk).exists():
             raise WorkflowInProgress(pk, "clean up")
         return False
+
+    def retry_on_complete(self, workflow_id: Id) -> bool:
+        """Run `on_complete` again that has raised. The ending stays as it is.
+
+        Returns:
+            True if it ended well now; False if it raised again (the new error is stored), or had not failed.
+
+        Raises:
+            WorkflowInProgress: it has not finished.
+            WorkflowNotFound: there is no such workflow.
+
+        """
+        run = self.get(workflow_id)
+        if not run.finished:
+            raise WorkflowInProgress(run.id, "run on_complete of")
+        return endings.complete_again(run.id)
+
+    def prune(self, older_than: timedelta, limit: int = 10_000) -> int:
+        """Delete workflows that finished longer ago than that, with all that is their own.
+
+        Children go with their parents. Each goes in a transaction of its own; what somebody else holds is left alone.
+
+        Args:
+            older_than: since they finished.
+            limit: at most so many, the oldest first.
+
+        Returns:
+            How many were deleted, children not counted.
+
+        """
+        if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+            raise InvalidArguments("prune()", [f"older_than: {older_than!r} is no timedelta of zero or more"])
+        return workflows.prune(older_than, limit)
+
+    # ── going on ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def send_event(
+        self,
+        workflow_id: Id,
+        event: str | EventType[Any],
+        value: Any = None,
+        *,
+        error: str | BaseException | None = None,
+        key: str | None = None,
+    ) -> Event:
+        """Send an event to a workflow, in the caller's transaction. It is kept until a step waits for it (P5).
+
+        Args:
+            workflow_id: to which one.
+            event: an `Event`, or the name of one; then the value is checked against the `Event` of that name, if
+                there is one.
+            value: by the event's type.
+            error: a text or an exception, in place of a value: it is raised where the event is waited for.
+            key: the same key again delivers nothing and returns the first event.
+
+        Returns:
+            The event.
+
+        Raises:
+            InvalidArguments: a value of another type, or value and error together.
+            NotStorable, PayloadTooLarge: the journal can't keep the value.
+            LimitReached: `PENDING_EVENT_LIMIT` events wait already.
+            WorkflowFinished, WorkflowNotFound: nobody will ever take it.
+
+        """
+        pk = identify(workflow_id)
+        kind = event_of(event, "send_event()")
+        value_text, error_text = _encode_event(kind, value, error, key)
+        sent = events.send(pk, kind.name, value_text, error_text, key)
+        if sent is None:
+            raise WorkflowFinished(pk, self.get(pk).state)
+        return sent
+
+    def restart(
+        self,
+        workflow_id: Id,
+        from_step: int | str | Callable[..., Any] | WorkflowDefinition[Any, Any] | None = None,
+        *,
+        from_failure: bool = False,
+    ) -> Workflow:
+        """Run the handler of a finished or paused workflow again, on what is kept of its journal.
+
+        Args:
+            workflow_id: which one.
+            from_step: drop the journal from this step on: a number, or the last step of a name or function. None: keep
+                all of it; a failure on record is then raised again, so this is for handlers whose code was fixed.
+            from_failure: drop it from the last failed step on.
+
+        Returns:
+            The workflow as it is now.
+
+        Raises:
+            WorkflowInProgress: it has not finished, nor is it paused.
+            StepNotFound: it has no such step.
+            WorkflowNotFound: there is no such workflow.
+
+        """
+        if from_step is not None and from_failure:
+            raise InvalidArguments("restart()", ["from_step and from_failure: give one of them, not both"])
+        pk = identify(workflow_id)
+        _refuse_itself(pk, "restart")
+        run = lives.restart(pk, from_step, from_failure)
+        if run is None:
+            raise WorkflowNotFound(pk)
+        return run
+
+    def fork(
+        self, workflow_id: Id, from_step: int | str | Callable[..., Any] | WorkflowDefinition[Any, Any]
+    ) -> Workflow:
+        """Start a new workflow with the settled steps of another one below `from_step`; that one is not touched.
+
+        It takes over labels, context and options, not the key.
+
+        Raises:
+            StepNotFound: there is no such step.
+            WorkflowNotFound: there is no such workflow.
+
+        """
+        pk = identify(workflow_id)
+        run = lives.fork(pk, from_step)
+        if run is None:
+            raise WorkflowNotFound(pk)
+        return run
+
+    def pause(self, reason: str, cluster: str | None = None) -> None:
+        """Hold all turns and steps, of one cluster or (None) of all, until `resume()`; starts and events are still taken.
+
+        What runs just then runs to its end. Again: changes the reason.
+        """
+        if not isinstance(reason, str) or not reason.strip():
+            raise InvalidArguments("pause()", [f"reason: {reason!r} is no text that says why"])
+        pauses.pause(_storable(reason), _cluster_in_rows("pause()", cluster))
+
+    def resume(self, cluster: str | None = None) -> bool:
+        """End a `pause()` of the same cluster, or of all. True iff there was one."""
+        name = _cluster_in_rows("resume()", cluster)
+        held = pauses.resume(name)
+        for each in {name} if name is not None else _clusters():
+            wakes.ask(each)
+        return held
 
     # ── for async code ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -322,9 +584,85 @@ class WorkflowManager:
         """`join()` for async code."""
         return await sync_to_async(self.join)(workflow_id, timeout)
 
-    async def acancel(self, workflow_id: Id, reason: str = "") -> bool:
+    async def acancel(self, workflow_id: Id, reason: str = "", rollback: bool = False) -> bool:
         """`cancel()` for async code."""
-        return await sync_to_async(self.cancel)(workflow_id, reason)
+        return await sync_to_async(self.cancel)(workflow_id, reason, rollback)
+
+    async def astart_many(
+        self,
+        definition: WorkflowDefinition[..., Any] | str,
+        args: Iterable[Sequence[Any] | Mapping[str, Any]],
+    ) -> builtins.list[Workflow]:
+        """`start_many()` for async code."""
+        return await sync_to_async(self.start_many)(definition, args)
+
+    async def asend_event(
+        self,
+        workflow_id: Id,
+        event: str | EventType[Any],
+        value: Any = None,
+        *,
+        error: str | BaseException | None = None,
+        key: str | None = None,
+    ) -> Event:
+        """`send_event()` for async code."""
+        return await sync_to_async(self.send_event)(workflow_id, event, value, error=error, key=key)
+
+    async def arestart(
+        self,
+        workflow_id: Id,
+        from_step: int | str | Callable[..., Any] | WorkflowDefinition[Any, Any] | None = None,
+        *,
+        from_failure: bool = False,
+    ) -> Workflow:
+        """`restart()` for async code."""
+        return await sync_to_async(self.restart)(workflow_id, from_step, from_failure=from_failure)
+
+    async def afork(
+        self, workflow_id: Id, from_step: int | str | Callable[..., Any] | WorkflowDefinition[Any, Any]
+    ) -> Workflow:
+        """`fork()` for async code."""
+        return await sync_to_async(self.fork)(workflow_id, from_step)
+
+    async def apause(self, reason: str, cluster: str | None = None) -> None:
+        """`pause()` for async code."""
+        await sync_to_async(self.pause)(reason, cluster)
+
+    async def aresume(self, cluster: str | None = None) -> bool:
+        """`resume()` for async code."""
+        return await sync_to_async(self.resume)(cluster)
+
+    async def aretry_on_complete(self, workflow_id: Id) -> bool:
+        """`retry_on_complete()` for async code."""
+        return await sync_to_async(self.retry_on_complete)(workflow_id)
+
+    async def aprune(self, older_than: timedelta, limit: int = 10_000) -> int:
+        """`prune()` for async code."""
+        return await sync_to_async(self.prune)(older_than, limit)
+
+    async def aschedule(
+        self,
+        definition: WorkflowDefinition[..., Any] | str,
+        *,
+        name: str,
+        cron: str | None = None,
+        every: timedelta | float | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Schedule:
+        """`schedule()` for async code."""
+        return await sync_to_async(self.schedule)(
+            definition, name=name, cron=cron, every=every, args=args, kwargs=kwargs
+        )
+
+    async def alist(
+        self,
+        definition: WorkflowDefinition[Any, Any] | str | None = None,
+        state: str | None = None,
+        labels: Mapping[str, Any] | None = None,
+    ) -> WorkflowQuerySet:
+        """`list()` for async code; the QuerySet has async methods of its own."""
+        return self.list(definition, state, labels)
 
     async def acleanup(self, workflow_id: Id) -> bool:
         """`cleanup()` for async code."""
@@ -357,11 +695,93 @@ def identify(workflow_id: Id) -> UUID:
 def _refuse_itself(workflow_id: UUID, verb: str) -> None:
     # R19: the turn would meet its own fence, roll this very call back, and begin again for ever. An action's body
     # is outside of the turn's transaction, and to its own workflow what any other caller is.
-    if is_inside(workflow_id):
-        raise UsageError(
-            f"a query or mutation of workflow {workflow_id} can't {verb} its own workflow; return or raise, and let the "
-            "handler end it, or do it in an action"
+    here = inside()
+    ancestor = here
+    while ancestor is not None and ancestor != workflow_id:
+        parents = Workflow.objects.using(alias()).filter(id=ancestor)
+        ancestor = parents.values_list("parent_id", flat=True).first()
+    if ancestor is not None:
+        whose = (
+            "its own workflow"
+            if here == workflow_id
+            else f"workflow {workflow_id}, which it is a descendant of"
         )
+        raise UsageError(
+            f"a query or mutation of workflow {here} can't {verb} {whose}; return or raise, and let the handler end it, or "
+            "do it in an action"
+        )
+
+
+def _storable(text: str) -> str:
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _encode(definition: WorkflowDefinition[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    return definition.signature.encode_arguments(
+        args,
+        kwargs,
+        what=f"the arguments of {definition.name}",
+        limit=settings.VALUE_LIMIT,
+        defaults=True,
+    )
+
+
+def _encode_each(definition: WorkflowDefinition[Any, Any], each: Iterable[Any]) -> list[str]:
+    texts: list[str] = []
+    problems: list[str] = []
+    for position, args in enumerate(each):
+        if isinstance(args, Mapping):
+            given: tuple[Any, Any] = ((), args)
+        elif isinstance(args, tuple | list):
+            given = (args, {})
+        else:
+            problems.append(
+                f"[{position}]: {args!r} is no tuple or list of arguments, nor a dict by their names"
+            )
+            continue
+        try:
+            texts.append(_encode(definition, *given))
+        except InvalidArguments as error:
+            problems += [f"[{position}] {problem}" for problem in error.problems]
+    if problems:
+        raise InvalidArguments(f"the arguments of {definition.name}", problems)
+    return texts
+
+
+def _encode_event(
+    event: EventType[Any], value: Any, error: str | BaseException | None, key: str | None
+) -> tuple[str | None, str | None]:
+    """The texts of value and error; one of them is None."""
+    problems = []
+    if error is not None and value is not None:
+        problems.append("value and error: give one of them, not both")
+    if error is not None and not isinstance(error, str | BaseException):
+        problems.append(f"error: {error!r} is neither a text nor an exception")
+    if key is not None and (problem := key_problem(key)) is not None:
+        problems.append(problem)
+    if problems:
+        raise InvalidArguments("send_event()", problems)
+    if error is None:
+        return event.encode(value, limit=settings.VALUE_LIMIT), None
+    if isinstance(error, str):
+        return None, encode_error(ErrorInfo(dotted_path(EventFailed), error, "", None))
+    told = describe_error(error)
+    return None, encode_error(ErrorInfo(told.type, told.message, told.traceback, None))
+
+
+def _cluster_in_rows(call: str, cluster: str | None) -> str | None:
+    """A cluster's name as rows have it: "" is django-q2's default one."""
+    if cluster is None:
+        return None
+    if not isinstance(cluster, str) or len(cluster) > 100:
+        raise InvalidArguments(call, [f"cluster: {cluster!r} is no name of a cluster"])
+    from django_workflow.cluster.wakeups import default_queue
+
+    return "" if cluster == default_queue() else cluster
+
+
+def _clusters() -> set[str]:
+    return {"", *(definition.manager.cluster for definition in registry.definitions())}
 
 
 def _default_name(function: Any) -> str:
@@ -383,49 +803,6 @@ def _resolve(definition: Any) -> WorkflowDefinition[Any, Any]:
     raise InvalidArguments(
         "start()", [f"definition: {definition!r} is neither a definition nor the name of one"]
     )
-
-
-def _checked_start_options(definition: WorkflowDefinition[Any, Any]) -> dict[str, Any]:
-    given = definition.start_options
-    problems = []
-    run_at, run_after, priority = given.get("run_at"), given.get("run_after"), given.get("priority", 0)
-    if run_at is not None and (not isinstance(run_at, datetime) or run_at.utcoffset() is None):
-        problems.append(f"run_at: {run_at!r} is no aware datetime; give one with a time zone")
-    elif run_at is not None and not _in_calendar(run_at):
-        problems.append(f"run_at: {run_at!r} is outside of the years 1 to 9999 in UTC")
-    if run_after is not None:
-        try:
-            run_after = _delay(run_after)
-        except (TypeError, ValueError):
-            problems.append(f"run_after: {run_after!r} is no duration; give seconds or a timedelta")
-        except OverflowError:
-            problems.append(f"run_after: {run_after!r} from now is past the year 9999")
-    if type(priority) is not int or abs(priority) > 2**31 - 1:
-        problems.append(f"priority: {priority!r} is no whole number of 32 bits")
-    if problems:
-        raise InvalidArguments(f"{definition.name}.using()", problems)
-    return {"run_at": run_at, "run_after": run_after, "priority": priority}
-
-
-def _in_calendar(moment: datetime) -> bool:
-    try:
-        moment.astimezone(UTC)
-    except OverflowError:
-        return False
-    return True
-
-
-def _delay(run_after: Any) -> timedelta:
-    if not isinstance(run_after, timedelta):
-        if isinstance(run_after, bool):
-            raise TypeError
-        run_after = timedelta(seconds=float(run_after))
-    # Asked of the database only for what could be beyond the calendar.
-    far = run_after > timedelta(days=365_000)
-    if far and run_after > datetime.max.replace(tzinfo=UTC) - clock.read(connection()):
-        raise OverflowError
-    delay: timedelta = max(run_after, clock.ZERO)
-    return delay
 
 
 def _checked_timeout(timeout: Any) -> float | None:

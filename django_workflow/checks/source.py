@@ -18,7 +18,7 @@ from typing import Any
 
 from django_workflow.checks import hazards
 from django_workflow.checks.names import Known, Made, Named, Scope, Thing, globals_of, names_of, own_nodes
-from django_workflow.handler.definition import mark_of
+from django_workflow.handler.functions import mark_of
 
 EXCUSED = re.compile(r"#\s*workflow:\s*deterministic\b")
 

@@ -13,7 +13,8 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
 from django.db import Error, connections, transaction
@@ -36,11 +37,13 @@ from django_workflow.exceptions import (
     dotted_path,
 )
 from django_workflow.handler.commands import Answer
-from django_workflow.handler.definition import import_function
+from django_workflow.handler.functions import import_function
 from django_workflow.journal.database import alias, breaks, connection, passes
 from django_workflow.payloads import encode_error, signature_of
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
+
+R = TypeVar("R")
 
 # What a body may raise and still have ended. Everything else that is no `Exception` ends the process.
 FAILURES = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError, BaseExceptionGroup)
@@ -49,8 +52,11 @@ FAILURES = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError, BaseEx
 stand_ins: dict[str, Callable[..., Any]] = {}
 
 
-class TurnAborted(Exception):
-    """The transaction is gone, and it is nobody's fault: give the turn up and try again."""
+class TurnAborted(BaseException):
+    """The transaction is gone, and it is nobody's fault: give the turn up and try again.
+
+    No `Exception`: it passes through whatever tells a body's own failures from it.
+    """
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Attempt:
     failures: int = 0  # attempts that failed before; interrupted ones are counted apart
     retry: Retry | None = None
     timeout: float | None = None  # seconds
+    # What to call it with, where that isn't simply `args`.
+    arguments: Callable[[], tuple[list[Any], dict[str, Any]]] | None = None
 
     @property
     def what(self) -> str:
@@ -94,19 +102,10 @@ class Body:
 
         Raises `TurnAborted` when the transaction can't go on, `BodyTimedOut` when it was interrupted.
         """
-        here = connection()
-        watch = Watch(self._attempt.function, kind)
-        returned = False
         try:
-            with watch.over_all_databases(), transaction.atomic(using=alias()):
-                result = self._call()
-                _find_hidden_failure(here, watch)
-                returned = True
+            result = in_savepoint(self._attempt.what, Watch(self._attempt.function, kind), self._call)
         except FAILURES as error:
-            if watch.passed or passes(error) or here.needs_rollback or here.closed_in_transaction or returned:
-                # `returned`: the savepoint itself failed.
-                raise TurnAborted(f"{self._attempt.what} met {watch.passed or error!r}") from error
-            return self._failed(watch.wrote or error)
+            return self._failed(error)
         return self._completed(result)
 
     def run_unprotected(self) -> Answer:
@@ -147,7 +146,7 @@ class Body:
         """The body's result as JSON text. Raises what it raises, and `NotStorable`, `PayloadTooLarge`."""
         attempt = self._attempt
         signature = signature_of(self._target)
-        args, kwargs = signature.decode_arguments(attempt.args)
+        args, kwargs = (attempt.arguments or partial(signature.decode_arguments, attempt.args))()
         target = stand_ins.get(attempt.function, self._target)
 
         def call() -> Any:
@@ -217,6 +216,39 @@ def given_up(attempt: Attempt, interruptions: int) -> Answer:
     )
     info = ErrorInfo(dotted_path(StepInterrupted), text, "", attempt.step.number)
     return Answer(StepState.FAILED, encode_error(info), attempt.step.attempt)
+
+
+def in_savepoint(what: str, watch: Watch, call: Callable[[], R]) -> R:
+    """Call a body behind a savepoint of the open transaction of the journal's database.
+
+    Args:
+        what: names it in errors.
+        watch: refuses what its kind may not do.
+        call: the body.
+
+    Returns:
+        What it returned.
+
+    Raises:
+        TurnAborted: the transaction can't go on (no `Exception` of the body's own; not one of `FAILURES`).
+        BaseException: what the body raised; what it wrote is rolled back.
+
+    """
+    here = connection()
+    returned = False
+    try:
+        with watch.over_all_databases(), transaction.atomic(using=alias()):
+            result = call()
+            _find_hidden_failure(here, watch)
+            returned = True
+    except FAILURES as error:
+        if watch.passed or passes(error) or here.needs_rollback or here.closed_in_transaction or returned:
+            # `returned`: the savepoint itself failed.
+            raise TurnAborted(f"{what} met {watch.passed or error!r}") from error
+        if watch.wrote is not None and watch.wrote is not error:
+            raise watch.wrote from error
+        raise
+    return result
 
 
 class Watch:

@@ -7,20 +7,22 @@ or mutation settles in the transaction of its body, so that its writes and its r
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from django.db import Error
 
 from django_workflow.conf import settings
+from django_workflow.engine import announce, rollbacks
 from django_workflow.engine.attempts import Attempt, Body, TurnAborted, given_up, interrupted
 from django_workflow.engine.current import begin
 from django_workflow.engine.deadline import BodyTimedOut
-from django_workflow.engine.leases import Held
+from django_workflow.engine.leases import Held, LeaseLost
 from django_workflow.engine.recovery import backoff
 from django_workflow.engine.transaction import make_hooks_robust
-from django_workflow.engine.turn import LeaseLost
 from django_workflow.exceptions import InternalError
 from django_workflow.handler.commands import Answer
-from django_workflow.journal import claims, steps
+from django_workflow.handler.functions import import_function
+from django_workflow.journal import claims, slots, steps, wakes
 from django_workflow.journal.claims import Runnable
 from django_workflow.journal.clock import TurnClock
 from django_workflow.journal.database import atomic, connection, passes, retrying
@@ -35,6 +37,14 @@ def run(claim: Runnable, held: Held) -> int:
 
     Returns how many bodies were run.
     """
+    done = _settled(claim, held)
+    if claim.pool:
+        slots.give_back(claim.token)
+        wakes.ask(claim.cluster)  # R10: a place is free
+    return done
+
+
+def _settled(claim: Runnable, held: Held) -> int:
     try:
         return _run(claim, held)
     except LeaseLost as lost:
@@ -67,7 +77,8 @@ def _run(claim: Runnable, held: Held) -> int:
             return 0
     began = claim._replace(attempts=claim.attempts + 1, started_at=clock.now())
     try:
-        body = Body(_attempt(began, history, held))
+        kind = _kind_of_body(claim)
+        body = Body(_attempt(began, history, held, kind))
     except Error:
         raise
     except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
@@ -77,30 +88,37 @@ def _run(claim: Runnable, held: Held) -> int:
         return 0
     if not held.may_begin() or not claims.start_step(claim, history):
         raise LeaseLost(f"the lease {claim.token} of step {claim.number} of {claim.workflow_id} is gone")
-    if claim.kind == StepKind.ACTION:
+    if kind == StepKind.ACTION:
         _settle(began, body.run_alone(), history, clock)
     else:
-        _run_in_transaction(began, body, history, clock)
+        _run_in_transaction(began, kind, body, history, clock)
     return 1
 
 
-def _attempt(claim: Runnable, history: str, held: Held) -> Attempt:
+def _kind_of_body(claim: Runnable) -> StepKind:
+    if claim.kind == StepKind.ROLLBACK:
+        return rollbacks.kind_of_body(import_function(claim.function))
+    return StepKind(claim.kind)
+
+
+def _attempt(claim: Runnable, history: str, held: Held, kind: StepKind = StepKind.ACTION) -> Attempt:
     return Attempt(
-        begin(claim.workflow_id, claim.number, StepKind(claim.kind), claim.attempts, held),
+        begin(claim.workflow_id, claim.number, kind, claim.attempts, held, claim.born),
         claim.name,
         claim.function,
         claim.args,
         steps.failures(history),
         Retry.from_text(claim.retry) if claim.retry else None,
         claim.timeout,
+        partial(rollbacks.arguments, claim) if claim.kind == StepKind.ROLLBACK else None,
     )
 
 
-def _run_in_transaction(claim: Runnable, body: Body, history: str, clock: TurnClock) -> None:
+def _run_in_transaction(claim: Runnable, kind: StepKind, body: Body, history: str, clock: TurnClock) -> None:
     try:
         hooks = len(connection().run_on_commit)
         with atomic():
-            answer = body.run_in_transaction(StepKind(claim.kind))
+            answer = body.run_in_transaction(kind)
             _write(claim, answer, history, clock)
             make_hooks_robust(hooks)
     except BodyTimedOut:
@@ -134,5 +152,7 @@ def _write(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> N
             error_text=error,
             history_text=history,
         )
+    if written and failed and answer.retry_in is None:
+        announce.step_failed(claim.workflow_id, claim.definition, claim.number, claim.name, error)
     if not written:
         raise LeaseLost(f"step {claim.number} of workflow {claim.workflow_id} is no longer {claim.token}'s")

@@ -44,12 +44,14 @@ class CurrentStep:
         in_transaction: bool,
         is_lost: Callable[[], bool],
         report: Callable[[str], Any],
+        generation: int = 0,
     ) -> None:
         self.workflow_id = workflow_id
         self.number = number
         self.attempt = attempt
         self.details = details
         self.in_transaction = in_transaction
+        self._generation = generation  # of its workflow, when the handler asked for it
         self._is_lost = is_lost
         self._report = report
         self._reports: list[asyncio.Task[Any]] = []
@@ -57,7 +59,9 @@ class CurrentStep:
     @property
     def idempotency_key(self) -> str:
         """A text that is equal in every attempt at this step and in no other step's: for a payment provider, say."""
-        return f"{self.workflow_id}-{self.number}"
+        # After a restart, or in a fresh journal, a step of the same number is another one.
+        life = f"-{self._generation}" if self._generation else ""
+        return f"{self.workflow_id}{life}-{self.number}"
 
     @property
     def canceled(self) -> bool:
@@ -93,7 +97,9 @@ def current_step() -> CurrentStep:
         raise UsageError("current_step() is for step bodies; here no step is running") from None
 
 
-def begin(workflow_id: UUID, number: int, kind: StepKind, attempt: int, held: Held) -> CurrentStep:
+def begin(
+    workflow_id: UUID, number: int, kind: StepKind, attempt: int, held: Held, generation: int = 0
+) -> CurrentStep:
     """The step as its body will see it, in the attempt that is about to begin."""
     said = steps.details(workflow_id, number) if attempt > 1 else None
     return CurrentStep(
@@ -104,13 +110,14 @@ def begin(workflow_id: UUID, number: int, kind: StepKind, attempt: int, held: He
         in_transaction=kind != StepKind.ACTION,
         is_lost=held.is_lost,
         report=partial(steps.report, workflow_id, number, attempt),
+        generation=generation,
     )
 
 
-def is_inside(workflow_id: UUID) -> bool:
-    """True in a body that runs in a transaction together with its workflow's journal: a query's or a mutation's."""
+def inside() -> UUID | None:
+    """The workflow of a body that runs in a transaction together with its journal: a query's or a mutation's."""
     step = _current.get(None)
-    return step is not None and step.in_transaction and step.workflow_id == workflow_id
+    return step.workflow_id if step is not None and step.in_transaction else None
 
 
 @contextmanager

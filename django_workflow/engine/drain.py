@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from uuid import UUID
 
 from django.db import Error
 
@@ -17,6 +18,7 @@ from django_workflow.engine.leases import heartbeat
 from django_workflow.engine.recovery import backoff
 from django_workflow.handler import registry
 from django_workflow.journal import claims, steps, wakes
+from django_workflow.journal.claims import Known
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import connection, passes, pause
 
@@ -46,9 +48,36 @@ def drain(
 
     """
     done = Drain(cluster, seconds, stop, timed).run()
-    if seconds is not None and claims.anything_due(cluster, registry.known()):
+    if seconds is not None and claims.anything_due(cluster, known()):
         wakes.ask(cluster or "")
     return done
+
+
+def known() -> Known:
+    """What this process can run. A pool that is limited to nothing is held: its workflows are not claimed."""
+    managers = {key: registry.manager_of(*key) for key in registry.known()}
+    limits = {
+        manager.name: manager.max_parallelism
+        for manager in managers.values()
+        if manager is not None and manager.max_parallelism is not None
+    }
+    definitions = tuple(
+        key for key, manager in managers.items() if manager is None or manager.max_parallelism != 0
+    )
+    return Known(definitions, sorted(registry.fingerprints()), limits)
+
+
+def take_one(workflow_id: UUID) -> int:
+    """Take one turn of one workflow here and now, if it is due and nobody holds it: for `eager` starts."""
+    here = known()
+    with heartbeat.holding() as held:
+        claimed = claims.claim_workflows(held.token, None, here, 1, only=workflow_id)
+        held.claimed = True
+        journals = steps.load([claim.id for claim in claimed if claim.started_at is not None])
+        return sum(
+            1 + turn.take(claim, journals.get(claim.id, []), held, lambda: None, here, timed=False)
+            for claim in claimed
+        )
 
 
 class Drain:
@@ -61,7 +90,7 @@ class Drain:
         self._cluster = cluster
         self._ends_at = None if seconds is None else monotonic() + seconds
         self._stop = stop
-        self._known = registry.known()
+        self._known = known()
         self._next_takeover = 0.0
         self._setbacks = 0
         self._batch = settings.CLAIM_LIMIT
@@ -135,7 +164,12 @@ class Drain:
                     claims.hand_back([claim, *rest])
                     break
                 total += 1 + turn.take(
-                    claim, journals.get(claim.id, []), held, lambda: self._hand_back(rest), timed=self._timed
+                    claim,
+                    journals.get(claim.id, []),
+                    held,
+                    lambda: self._hand_back(rest),
+                    self._known,
+                    timed=self._timed,
                 )
             return total
 

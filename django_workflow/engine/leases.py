@@ -34,6 +34,10 @@ def trusted_until(asked_at: float) -> float:
     return asked_at + settings.LEASE_SECONDS * (1 - MARGIN)
 
 
+class LeaseLost(Exception):
+    """The fence did not match: somebody canceled the workflow or took it over. Nothing was written."""
+
+
 class Held:
     """The leases of one token."""
 

@@ -62,11 +62,11 @@ def refuse_database() -> None:
 
 
 class Dice:
-    """Chance that falls alike on every replay: seeded by the workflow's id."""
+    """Chance that falls alike on every replay: seeded by the workflow's id, or what stands for it."""
 
-    def __init__(self, workflow_id: UUID) -> None:
-        self.random = random.Random(f"random {workflow_id}")
-        self._uuids = random.Random(f"uuid {workflow_id}")
+    def __init__(self, seed: str) -> None:
+        self.random = random.Random(f"random {seed}")
+        self._uuids = random.Random(f"uuid {seed}")
 
     def uuid4(self) -> UUID:
         """A random UUID."""
@@ -74,7 +74,13 @@ class Dice:
 
 
 def world_of(
-    workflow_id: UUID, definition: WorkflowDefinition[Any, Any], *, began_at: datetime, committed: bool
+    workflow_id: UUID,
+    definition: WorkflowDefinition[Any, Any],
+    *,
+    began_at: datetime,
+    committed: bool,
+    seed: str = "",
+    depth: int = 0,
 ) -> World:
     """The world of a workflow.
 
@@ -83,14 +89,20 @@ def world_of(
         definition: its definition.
         began_at: the time of its first turn.
         committed: whether a turn of it has ever committed.
+        seed: of its dice, where it isn't its id.
+        depth: levels of parents above it.
 
     """
     return World(
         workflow_id=workflow_id,
         began_at=began_at,
         committed=committed,
-        dice=Dice(workflow_id),
-        limits=Limits(settings.VALUE_LIMIT, settings.JOURNAL_LIMIT, settings.STEP_LIMIT),
+        dice=Dice(seed or str(workflow_id)),
+        limits=Limits(
+            settings.VALUE_LIMIT, settings.JOURNAL_LIMIT, settings.STEP_LIMIT, settings.CHILD_DEPTH_LIMIT
+        ),
+        depth=depth,
+        redact=(*settings.REDACT, *definition.redact),
         retry=definition.manager.retry,
         action_retry=definition.action_retry,
         prepare=refuse_database,

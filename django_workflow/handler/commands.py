@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
+    from django_workflow.handler.options import StartOptions
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -28,8 +30,19 @@ class Command:
     inline: bool | None = None
     unstable_args: bool = False
     retry: Retry | None = None
-    timeout: float | None = None  # seconds of the body
+    timeout: float | None = None  # seconds of the body; of a child: from its first turn
     at_most_once: bool = False
+    rollback: str = ""  # dotted path of what undoes it; "": nothing
+    cluster: str | None = None  # on which it is to run; None: on its workflow's
+    child: Child | None = None  # what to start, for a child workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What a step of kind `workflow` starts. Not compared on replay: what was started is on record."""
+
+    version: int
+    options: StartOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,10 @@ class Recorded(NamedTuple):
     retry: str | None = None
     timeout: float | None = None
     at_most_once: bool = False
+    cluster: str = ""
+    pool: str = ""
+    rollback: str = ""
+    generation: int = 0
 
 
 class Dice(Protocol):
@@ -86,6 +103,7 @@ class Limits:
     value: int
     journal: int
     steps: int
+    depth: int = 20  # of children below a root
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +120,8 @@ class World:
     action_retry: Retry | None = None  # of an action that says nothing of it
     # Runs first in the handler's context, with its loop running.
     prepare: Callable[[], object] = lambda: None
+    depth: int = 0  # 0 for a root, else its parent's and 1
+    redact: tuple[str, ...] = ()  # names whose values no text shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +146,11 @@ class Violated:
     error: BaseException
 
 
-Outcome = Blocked | Finished | Violated
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """The handler goes on as new: with these arguments (JSON text) and a fresh journal."""
+
+    args: str
+
+
+Outcome = Blocked | Finished | Violated | Continued

@@ -6,16 +6,21 @@ coroutines: nothing happens before they are awaited or made a task.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
 from django_workflow.exceptions import (
+    ChildFailed,
+    EventFailed,
     InvalidArguments,
+    LimitReached,
+    RemoteTraceback,
     StepCanceled,
     StepFailed,
     StepInterrupted,
@@ -24,9 +29,11 @@ from django_workflow.exceptions import (
     dotted_path,
     step_failed,
 )
-from django_workflow.handler.commands import Answer, Command
+from django_workflow.handler.commands import Answer, Child, Command
 from django_workflow.handler.concurrency import Completions, bounded_map, first_completed
-from django_workflow.handler.definition import (
+from django_workflow.handler.definition import WorkflowDefinition
+from django_workflow.handler.events import Event, event_of
+from django_workflow.handler.functions import (
     StepMark,
     checked_retry,
     checked_timeout,
@@ -49,6 +56,7 @@ I = TypeVar("I")  # noqa: E741  an item
 R = TypeVar("R")
 
 STEP_NAME_LIMIT = 200
+CLUSTER_NAME_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,8 @@ class StepOptions:
     retry: Retry | bool | None = None
     timeout: float | None = None
     at_most_once: bool | None = None
+    rollback: str = ""
+    cluster: str | None = None
 
 
 class StepContext:
@@ -113,6 +123,105 @@ class StepContext:
         `StepFailed` (also an instance of the class that the function raised).
         """
         return await self._run(StepKind.ACTION, fn, args, kwargs)
+
+    async def run_workflow(
+        self, definition: WorkflowDefinition[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a child workflow; it is canceled with this one.
+
+        Options given to the child by `definition.using()` count for it too, but for the key.
+
+        Returns:
+            Its result.
+
+        Raises:
+            ChildFailed: it failed (also an instance of the class that it failed with).
+            StepCanceled: it was canceled.
+            LimitReached: there are `CHILD_DEPTH_LIMIT` levels of children above it.
+
+        """
+        number = self._replay.next_number()
+        if not isinstance(definition, WorkflowDefinition):
+            raise InvalidArguments(
+                "step.run_workflow()", [f"definition: {definition!r} is no workflow definition"]
+            )
+        self._check_depth(number, definition)
+        if definition.start_options.key is not None:
+            raise InvalidArguments(
+                "step.run_workflow()",
+                ["key: a child has none; its step in the journal sees to it that it is started once"],
+            )
+        name = self._options.name or definition.name.rpartition(".")[2][:STEP_NAME_LIMIT]
+        text = definition.signature.encode_arguments(
+            args,
+            kwargs,
+            what=f"the arguments of step {number} ({name})",
+            limit=self._replay.world.limits.value,
+            defaults=True,
+        )
+        answer = await self._replay.ask(
+            Command(
+                number,
+                StepKind.WORKFLOW,
+                name,
+                definition.name,
+                text,
+                self._due_at(),
+                unstable_args=self._options.unstable_args,
+                timeout=self._options.timeout,
+                rollback=self._options.rollback,
+                cluster=self._options.cluster,
+                child=Child(definition.version, definition.start_options),
+            )
+        )
+        if answer.state is not StepState.COMPLETED:
+            raise _failure(name, number, answer, ChildFailed)
+        result: R = definition.signature.decode_result(
+            answer.text or "null", what=f"the result of step {number} ({name})"
+        )
+        return result
+
+    # ── events ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    async def wait_for_event(self, event: Event[T], timeout: float | timedelta | None = None) -> T: ...
+    @overload
+    async def wait_for_event(self, event: str, timeout: float | timedelta | None = None) -> Any: ...
+    async def wait_for_event(self, event: Any, timeout: float | timedelta | None = None) -> Any:
+        """Wait for the next event of that name that no other wait has taken; one that was sent before counts, too.
+
+        Args:
+            event: an `Event`, or the name of one.
+            timeout: durable time (seconds, or a timedelta); None: for ever. An event counts that was sent by then,
+                however late this workflow comes to look.
+
+        Returns:
+            Its value.
+
+        Raises:
+            TimeoutError: none was sent in time (also a `StepFailed`).
+            EventFailed: it carries an error.
+
+        """
+        number = self._replay.next_number()
+        expected = event_of(event, "step.wait_for_event()")
+        seconds = None if timeout is None else max(_seconds("wait_for_event", "timeout", timeout), 0.0)
+        answer = await self._replay.ask(
+            Command(
+                number,
+                StepKind.EVENT,
+                self._options.name or expected.name,
+                "",
+                json.dumps({"event": expected.name, "timeout": seconds}, separators=(",", ":")),
+                None if seconds is None else self._later("wait_for_event", seconds),
+                unstable_args=self._options.unstable_args,
+            )
+        )
+        if answer.state is not StepState.COMPLETED:
+            raise _no_event(expected.name, number, answer)
+        return expected.decode(answer.text or "null")
+
+    # ── time ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def sleep(self, duration: float | timedelta) -> None:
         """Wait for so many seconds (or a timedelta), however often workers die. Zero or less returns at once."""
@@ -174,6 +283,8 @@ class StepContext:
         retry: Retry | bool | None = None,
         timeout: timedelta | float | None = None,
         at_most_once: bool | None = None,
+        rollback: Callable[..., Any] | None = None,
+        cluster: str | None = None,
     ) -> StepContext:
         """A copy of this context whose steps take these options; chains, later wins.
 
@@ -187,6 +298,9 @@ class StepContext:
             retry: how a step that fails is attempted again; True: by the manager's default; False: not at all.
             timeout: real seconds (or a timedelta) that one attempt may take; then it fails as `StepTimedOut`.
             at_most_once: True: an action whose worker died is not begun again; it fails as `StepInterrupted`.
+            rollback: a step function `(error, result, *args of the step)` that undoes the step when the workflow fails,
+                or is canceled with `rollback=True`; it runs as what it is marked, as an action when unmarked.
+            cluster: the django-q2 cluster that the step, or the child, is to run on.
 
         Raises:
             InvalidArguments: an option has a value that it can't take.
@@ -215,6 +329,10 @@ class StepContext:
             options = replace(options, timeout=checked_timeout("step.using()", timeout))
         if at_most_once is not None:
             options = replace(options, at_most_once=_flag("at_most_once", at_most_once))
+        if rollback is not None:
+            options = replace(options, rollback=function_path(rollback, None, what="step.using(): rollback"))
+        if cluster is not None:
+            options = replace(options, cluster=_cluster(cluster))
         return StepContext(self._replay, options)
 
     # ── the handler's own time, dice, log and face ──────────────────────────────────────────────────────────
@@ -247,6 +365,29 @@ class StepContext:
         """A logger that writes each line once, not again on replay. It has the name of the handler's module."""
         return HandlerLogger(self._replay)
 
+    def patched(self, patch: str) -> bool:
+        """Whether this workflow has the change of the code that goes by this name.
+
+        True, and on record, for workflows that come to this point for the first time with the new code; False for those
+        that had passed it before. The first call for a name decides for the whole workflow.
+        """
+        return self._replay.patched(_step_name(patch))
+
+    def deprecate_patch(self, patch: str) -> None:
+        """In place of `patched()` once no workflow is on the old path any more, until the line can be removed."""
+        self._replay.deprecate(_step_name(patch))
+
+    def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """End this journal and go on with a fresh one, under the same id, key and labels, with these arguments.
+
+        Events that nobody has taken stay; steps in flight are dropped, children canceled. Never returns.
+
+        Raises:
+            InvalidArguments: they don't fit the handler; nothing has ended then.
+
+        """
+        raise self._replay.continue_as_new(args, kwargs)
+
     def set_status(self, value: Any) -> None:
         """Show a custom status (any JSON, like `{"done": 3, "of": 10}`) until the next one. Raises `NotStorable`."""
         limit = self._replay.world.limits.value
@@ -277,6 +418,8 @@ class StepContext:
                 self._options.inline,
                 self._options.unstable_args,
                 *self._attempting(kind, mark_of(fn) or StepMark(kind)),
+                self._options.rollback,
+                self._options.cluster,
             )
         )
         if answer.state is not StepState.COMPLETED:
@@ -294,6 +437,16 @@ class StepContext:
         timeout = options.timeout if options.timeout is not None else mark.timeout
         once = options.at_most_once if options.at_most_once is not None else mark.at_most_once
         return retry, timeout, bool(once)
+
+    def _check_depth(self, number: int, definition: WorkflowDefinition[Any, Any]) -> None:
+        world = self._replay.world
+        if world.depth >= world.limits.depth:
+            raise LimitReached(
+                f"step {number} ({definition.name}) of workflow {world.workflow_id}, {world.depth} levels below its root,",
+                f"CHILD_DEPTH_LIMIT = {world.limits.depth}",
+                "start what goes on for ever as a workflow of its own (definition.start() in a mutation), or go on in a "
+                "fresh journal (step.continue_as_new)",
+            )
 
     async def _sleep(self, args: str, due_at: datetime) -> None:
         number = self._replay.next_number()
@@ -362,9 +515,19 @@ _OWN_FAILURES: dict[str, type[StepFailed]] = {
 }
 
 
-def _failure(name: str, number: int, answer: Answer) -> StepFailed:
+def _failure(name: str, number: int, answer: Answer, base: type[StepFailed] = StepFailed) -> StepFailed:
     error = decode_error(answer.text or "")
-    return step_failed(name, number, answer.attempts, error, _OWN_FAILURES.get(error.type, StepFailed))
+    return step_failed(name, number, answer.attempts, error, _OWN_FAILURES.get(error.type, base))
+
+
+def _no_event(event: str, number: int, answer: Answer) -> Exception:
+    error = decode_error(answer.text or "")
+    if error.step == number:  # the engine's own word: none came in time
+        return step_failed(event, number, answer.attempts, error)
+    failed = EventFailed(event, error, number)
+    if error.traceback:
+        failed.__cause__ = RemoteTraceback(error.traceback)
+    return failed
 
 
 def _seconds(call: str, argument: str, value: float | timedelta) -> float:
@@ -401,6 +564,15 @@ def _flag(option: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise InvalidArguments("step.using()", [f"{option}: {value!r} is neither True nor False"])
     return value
+
+
+def _cluster(name: str) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= CLUSTER_NAME_LIMIT or not name.isprintable():
+        raise InvalidArguments(
+            "step.using()",
+            [f"cluster: {name!r} is no cluster; give 1 to {CLUSTER_NAME_LIMIT} printable characters"],
+        )
+    return name
 
 
 def _step_name(name: str) -> str:

@@ -1,26 +1,23 @@
-"""What an author writes down: definitions and step functions, checked where they are written.
-
-A definition is the decorated handler with its name, version and options. A step function stays the plain
-function that it is; a mark on it says what it may be used as.
-"""
+"""Definitions: the decorated handler with its name, version and options, checked where it is written."""
 
 from __future__ import annotations
 
 import functools
-import importlib
+import hashlib
 import inspect
-import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-from django_workflow.exceptions import InvalidArguments, InvalidDefinition, StepKindMismatch
+from django_workflow.exceptions import InvalidDefinition
+from django_workflow.handler.functions import checked_retry, checked_timeout, description, function_path
+from django_workflow.handler.options import StartOptions
 from django_workflow.payloads import CallSignature, signature_of
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime, timedelta
 
     from django_workflow.handler.context import StepContext
@@ -29,13 +26,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
 
 Handler = Callable[Concatenate["StepContext", P], Coroutine[Any, Any, R]]
 
 NAME_LIMIT = 200
-MARK = "__workflow_step__"
-ABSENT: Any = object()  # tells @query() from @query(None)
 
 
 class WorkflowDefinition(Generic[P, R]):
@@ -49,13 +43,25 @@ class WorkflowDefinition(Generic[P, R]):
         version: int,
         manager: WorkflowManager,
         retry: Retry | bool | None = None,
+        timeout: timedelta | float | None = None,
+        on_complete: Callable[..., Any] | None = None,
+        redact: Iterable[str] = (),
+        api: bool = False,
     ) -> None:
         self._handler: Any = _checked_handler(handler)
         self.name = _checked_name(name)
         self.version = _checked_version(version)
         self.manager = manager
         self._retry = checked_retry(f"define({name})", retry)
-        self.start_options: dict[str, Any] = {}
+        self.timeout = checked_timeout(f"define({name})", timeout)
+        self.on_complete = (
+            function_path(on_complete, StepKind.MUTATION, what=f"define({name}): on_complete")
+            if on_complete is not None
+            else ""
+        )
+        self.redact = _checked_names(redact)
+        self.api = _checked_flag("api", api)
+        self.start_options = StartOptions()
         functools.update_wrapper(self, handler)
 
     @property
@@ -77,33 +83,60 @@ class WorkflowDefinition(Generic[P, R]):
         """How the handler is called after its step context."""
         return signature_of(self.handler, skip=1)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest of the handler's source (of its byte code where there is no source): tells deploys apart (R27)."""
+        try:
+            code = inspect.getsource(self.handler).encode()
+        except (OSError, TypeError):
+            code = self.handler.__code__.co_code + repr(self.handler.__code__.co_names).encode()
+        return hashlib.sha256(code).hexdigest()
+
     def using(
         self,
         *,
+        key: str | None = None,
         run_at: datetime | None = None,
         run_after: timedelta | float | None = None,
+        labels: Mapping[str, Any] | None = None,
         priority: int | None = None,
+        eager: bool | None = None,
+        on_complete: Callable[..., Any] | None = None,
+        context: Any = None,
+        timeout: timedelta | float | None = None,
     ) -> WorkflowDefinition[P, R]:
         """A copy whose workflows are started with these options; chains, later wins.
 
         Args:
+            key: unique per definition: a second start with it returns the workflow of the first, or raises
+                `KeyConflict` when the arguments differ.
             run_at: aware time before which the first turn isn't taken.
             run_after: the same, from now (seconds, or a timedelta).
+            labels: names and values (text, numbers, True, False, None) to find the workflow by.
             priority: higher is more urgent; 0 by default.
+            eager: True: the first turn is taken by the starting process itself, right after its commit.
+            on_complete: a mutation `(workflow_id, result, context)` that runs once, in the transaction of the ending.
+            context: any JSON, for `on_complete`.
+            timeout: durable time (seconds, or a timedelta) from its first turn; then it fails as `WorkflowTimedOut`.
+
+        Raises:
+            InvalidArguments: an option has a value that it can't take; all of them are listed.
 
         """
-        given = {"run_at": run_at, "run_after": run_after, "priority": priority}
-        changed = {option: value for option, value in given.items() if value is not None}
-        if len({"run_at", "run_after"} & changed.keys()) == 2:
-            raise InvalidArguments(
-                f"{self.name}.using()", ["run_at and run_after: give one of them, not both"]
-            )
+        given = {
+            "key": key,
+            "run_at": run_at,
+            "run_after": run_after,
+            "labels": labels,
+            "priority": priority,
+            "eager": eager,
+            "on_complete": on_complete,
+            "context": context,
+            "timeout": timeout,
+        }
         copy: WorkflowDefinition[P, R] = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        kept = self.start_options
-        if {"run_at", "run_after"} & changed.keys():
-            kept = {option: value for option, value in kept.items() if option not in ("run_at", "run_after")}
-        copy.start_options = {**kept, **changed}
+        copy.start_options = self.start_options.changed(f"{self.name}.using()", given)
         return copy
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> Workflow:
@@ -127,7 +160,7 @@ def _checked_handler(handler: Any) -> FunctionType:
     label = getattr(handler, "__qualname__", repr(handler))
     if not inspect.iscoroutinefunction(handler) or not isinstance(handler, FunctionType):
         raise InvalidDefinition(
-            f"the handler {label} must be a plain `async def` function, not {_what(handler)}"
+            f"the handler {label} must be a plain `async def` function, not {description(handler)}"
         )
     parameters = list(inspect.signature(handler).parameters.values())
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -136,14 +169,6 @@ def _checked_handler(handler: Any) -> FunctionType:
             f"the handler {label} must take the step context as its first parameter: async def {label}(step, …)"
         )
     return handler
-
-
-def _what(thing: Any) -> str:
-    if inspect.isasyncgenfunction(thing):
-        return "an async generator (it contains `yield`)"
-    if inspect.isfunction(thing):
-        return "a sync function"
-    return f"a {type(thing).__name__}"
 
 
 def _checked_name(name: Any) -> str:
@@ -160,185 +185,14 @@ def _checked_version(version: Any) -> int:
     return version
 
 
-# ── step functions ──────────────────────────────────────────────────────────────────────────────────────────
+def _checked_names(redact: Any) -> tuple[str, ...]:
+    names = (redact,) if isinstance(redact, str) else tuple(redact)
+    if not all(isinstance(name, str) and name for name in names):
+        raise InvalidDefinition(f"redact={redact!r} is no list of names")
+    return names
 
 
-@dataclass(frozen=True, slots=True)
-class StepMark:
-    """What a step function may be used as, and how its steps run unless the handler says otherwise."""
-
-    kind: StepKind
-    retry: Retry | bool | None = None
-    timeout: float | None = None
-    at_most_once: bool | None = None
-
-
-def mark_of(function: Any) -> StepMark | None:
-    """The mark on a step function, or None."""
-    mark = getattr(function, MARK, None)
-    return mark if isinstance(mark, StepMark) else None
-
-
-@overload
-def query(function: F, /) -> F: ...
-@overload
-def query(
-    *, retry: Retry | bool | None = None, timeout: timedelta | float | None = None
-) -> Callable[[F], F]: ...
-def query(function: Any = ABSENT, /, **options: Any) -> Any:
-    """Mark a step function as a query: it reads the database. Returns the function itself.
-
-    Args:
-        function: a plain function of a module.
-        options: `retry` and `timeout`, as in `StepContext.using`, for its steps.
-
-    """
-    return _marking(function, StepKind.QUERY, options)
-
-
-@overload
-def mutation(function: F, /) -> F: ...
-@overload
-def mutation(
-    *, retry: Retry | bool | None = None, timeout: timedelta | float | None = None
-) -> Callable[[F], F]: ...
-def mutation(function: Any = ABSENT, /, **options: Any) -> Any:
-    """Mark a step function as a mutation: it reads and writes the database. Returns the function itself.
-
-    Args:
-        function: a plain function of a module.
-        options: `retry` and `timeout`, as in `StepContext.using`, for its steps.
-
-    """
-    return _marking(function, StepKind.MUTATION, options)
-
-
-@overload
-def action(function: F, /) -> F: ...
-@overload
-def action(
-    *,
-    retry: Retry | bool | None = None,
-    timeout: timedelta | float | None = None,
-    at_most_once: bool | None = None,
-) -> Callable[[F], F]: ...
-def action(function: Any = ABSENT, /, **options: Any) -> Any:
-    """Mark a step function as an action: it may do anything. Returns the function itself.
-
-    Args:
-        function: a plain function of a module.
-        options: `retry`, `timeout` and `at_most_once`, as in `StepContext.using`, for its steps.
-
-    """
-    return _marking(function, StepKind.ACTION, options)
-
-
-def _marking(function: Any, kind: StepKind, options: dict[str, Any]) -> Any:
-    known = {"retry", "timeout"} | ({"at_most_once"} if kind == StepKind.ACTION else set())
-    if unknown := sorted(options.keys() - known):
-        raise TypeError(f"@{kind}() takes {', '.join(sorted(known))}, not {', '.join(unknown)}")
-    mark = StepMark(
-        kind,
-        checked_retry(f"@{kind}()", options.get("retry")),
-        checked_timeout(f"@{kind}()", options.get("timeout")),
-        options.get("at_most_once"),
-    )
-
-    def attach(marked: Any) -> Any:
-        if not isinstance(marked, FunctionType):
-            raise InvalidDefinition(f"@{kind} marks plain functions, and {marked!r} is {_what(marked)}")
-        setattr(marked, MARK, mark)
-        return marked
-
-    return attach if function is ABSENT else attach(function)
-
-
-def checked_retry(call: str, retry: Any) -> Retry | bool | None:
-    """`retry` as an option. Raises `InvalidArguments`."""
-    if retry is None or isinstance(retry, Retry | bool):
-        return retry
-    raise InvalidArguments(call, [f"retry: {retry!r} is no Retry, True or False"])
-
-
-def checked_timeout(call: str, timeout: Any) -> float | None:
-    """`timeout` as an option, in seconds. Raises `InvalidArguments`."""
-    if timeout is None:
-        return None
-    seconds = timeout.total_seconds() if hasattr(timeout, "total_seconds") else timeout
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise InvalidArguments(
-            call, [f"timeout: {timeout!r} is no duration above 0; give seconds or a timedelta"]
-        )
-    return float(seconds)
-
-
-def function_path(function: Any, kind: StepKind) -> str:
-    """The dotted path under which any worker finds `function`.
-
-    Raises:
-        InvalidArguments: it isn't a plain importable function.
-        StepKindMismatch: it is marked as something else than `kind`.
-
-    """
-    path = _importable_path(_plain(function))
-    mark = mark_of(function)
-    if mark is not None and mark.kind != kind:
-        raise StepKindMismatch(path, str(mark.kind), str(kind))
-    return path
-
-
-def _plain(function: Any) -> FunctionType:
-    if isinstance(function, WorkflowDefinition):
-        raise InvalidArguments("the step", [f"{function.name} is a workflow definition, not a step function"])
-    if not isinstance(function, FunctionType):
-        raise InvalidArguments(
-            "the step", [f"{function!r} is {_what(function)}; give a plain function of a module"]
-        )
-    return function
-
-
-@functools.lru_cache(maxsize=4096)
-def _importable_path(function: FunctionType) -> str:
-    path = f"{function.__module__}.{function.__qualname__}"
-    if "<lambda>" in path or "<locals>" in path:
-        kind = "a lambda" if "<lambda>" in path else "defined inside another function"
-        raise InvalidArguments(
-            "the step",
-            [f"{path} is {kind}, so a worker couldn't import it; move it to the top level of a module"],
-        )
-    if _imported(path) is not function:
-        raise InvalidArguments(
-            "the step",
-            [f"{path} imports as something else than the function given; does a decorator wrap it?"],
-        )
-    return path
-
-
-def _imported(path: str) -> Any:
-    try:
-        return import_function(path)
-    except ImportError:
-        return None
-
-
-def import_function(path: str) -> Callable[..., Any]:
-    """The function at a dotted path (`module.function` or `module.Class.function`). Raises `ImportError`."""
-    parts = path.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        module_name = ".".join(parts[:cut])
-        try:
-            found: Any = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            # Only "this prefix is no module" sends us on; a module that fails to import something else says so.
-            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-                raise
-            continue
-        try:
-            for part in parts[cut:]:
-                found = getattr(found, part)
-        except AttributeError:
-            raise ImportError(f"{module_name} has no {'.'.join(parts[cut:])}") from None
-        if not callable(found):
-            raise ImportError(f"{path} is no function")
-        return found  # type: ignore[no-any-return]
-    raise ImportError(f"no module named {parts[0]!r}")
+def _checked_flag(option: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidDefinition(f"{option}={value!r} is neither True nor False")
+    return value

@@ -1,4 +1,4 @@
-"""Which definitions this process knows: (name, version) → definition."""
+"""Which definitions and events this process knows: (name, version) → definition, name → event."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from django_workflow.exceptions import DuplicateDefinition, UnknownDefinition
 
 if TYPE_CHECKING:
     from django_workflow.handler.definition import WorkflowDefinition
+    from django_workflow.handler.events import Event
+    from django_workflow.manager import WorkflowManager
 
 _definitions: dict[tuple[str, int], WorkflowDefinition[Any, Any]] = {}
+_events: dict[str, Event[Any]] = {}
+_fingerprints: set[str] = set()  # of all code that this process has had, also before a reload
 
 
 def add(definition: WorkflowDefinition[Any, Any]) -> None:
@@ -19,6 +23,7 @@ def add(definition: WorkflowDefinition[Any, Any]) -> None:
     if other is not None and not _same_source(other, definition):
         raise DuplicateDefinition(definition.name, definition.version, where(other))
     _definitions[key] = definition
+    _fingerprints.add(definition.fingerprint)
 
 
 def _same_source(one: WorkflowDefinition[Any, Any], other: WorkflowDefinition[Any, Any]) -> bool:
@@ -50,6 +55,28 @@ def known() -> tuple[tuple[str, int], ...]:
     return tuple(sorted(_definitions))
 
 
+def manager_of(name: str, version: int) -> WorkflowManager | None:
+    """The manager of a known definition (None where a test made one without)."""
+    return _definitions[name, version].manager
+
+
 def definitions() -> tuple[WorkflowDefinition[Any, Any], ...]:
     """All definitions, by name and version."""
     return tuple(_definitions[key] for key in sorted(_definitions))
+
+
+def fingerprints() -> frozenset[str]:
+    """Of the code of all definitions that this process has, or had before a reload."""
+    return frozenset(_fingerprints)
+
+
+def add_event(event: Event[Any]) -> None:
+    """Register `event`. Raises `DuplicateDefinition` when its name goes with another type."""
+    other = _events.setdefault(event.name, event)
+    if other != event:
+        raise DuplicateDefinition(event.name, None, repr(other))
+
+
+def find_event(name: str) -> Event[Any] | None:
+    """The event that is registered under this name, or None."""
+    return _events.get(name)

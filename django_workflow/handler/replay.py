@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from django_workflow.handler.commands import (
     Answer,
     Blocked,
     Command,
+    Continued,
     Finished,
     Outcome,
     Recorded,
@@ -38,6 +39,7 @@ from django_workflow.handler.commands import (
 from django_workflow.handler.context import StepContext
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.loop import DeterministicLoop, OrderedFuture, Timer, Timers
+from django_workflow.redaction import masked_text
 from django_workflow.states import StepKind, StepState
 
 # Steps refused in one go, without a return to the loop.
@@ -81,6 +83,8 @@ class Replay(Timers):
         self._waiting: dict[int, OrderedFuture | Timer] = {}
         self._logs: list[tuple[logging.Logger, logging.LogRecord]] = []
         self._violation: BaseException | None = None
+        self._continued: str | None = None  # the arguments with which it goes on as new
+        self._patches: dict[str, bool] = {}
         self._main: asyncio.Task[Any] | None = None
         self._refused_asks = (0, 0)  # (in callback n, so many since the last step)
         self._live = not world.committed
@@ -134,6 +138,8 @@ class Replay(Timers):
         """Where the handler stands now."""
         if self._violation is not None:
             return Violated(self._violation)
+        if self._continued is not None:
+            return Continued(self._continued)
         assert self._main is not None
         if not self._main.done():
             return Blocked(tuple(sorted(self._waiting)))
@@ -171,6 +177,8 @@ class Replay(Timers):
         """The number of the step asked for next."""
         if not self._is_over():
             self._count_refused_asks()
+            while (marker := self._marker()) is not None:
+                self._mark(marker)  # the call was removed: what is left is the code that it had let through
         return len(self.commands) + 1
 
     def time(self) -> float:
@@ -186,6 +194,40 @@ class Replay(Timers):
     def drop_timer(self, handle: Timer) -> None:
         if self._waiting.pop(handle.number, None) is not None:
             self.canceled.add(handle.number)
+
+    def patched(self, patch: str) -> bool:
+        """Whether the change of this name is in force; on record where it is."""
+        if self._is_over():
+            return True
+        if patch not in self._patches:
+            self._patches[patch] = self._find_marker(patch) or self._at_frontier()
+            if self._patches[patch] and self._marker() == patch:
+                self._mark(patch)
+            elif self._patches[patch]:
+                command = marker_command(len(self.commands) + 1, patch)
+                self._check_limits(command)
+                self.commands.append(command)
+        return self._patches[patch]
+
+    def deprecate(self, patch: str) -> None:
+        """Take the marker of a change where there is one; record none."""
+        if not self._is_over() and patch not in self._patches:
+            if self._find_marker(patch):
+                self._mark(patch)
+            self._patches[patch] = True
+
+    def continue_as_new(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BaseException:
+        """End here and go on with these arguments. Returns what to raise; raises `InvalidArguments`."""
+        text = self._definition.signature.encode_arguments(
+            args,
+            kwargs,
+            what=f"the arguments of step.continue_as_new() for {self._definition.name}",
+            limit=self.world.limits.value,
+            defaults=True,
+        )
+        if not self._is_over():
+            self._continued = text
+        return ContinuesAsNew()
 
     def log(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         """Keep a line of the handler's until what it speaks of is committed; one of a replay is dropped."""
@@ -211,7 +253,29 @@ class Replay(Timers):
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_over(self) -> bool:
-        return self._loop.dropped or self._violation is not None
+        return self._loop.dropped or self._violation is not None or self._continued is not None
+
+    def _marker(self, ahead: int = 0) -> str | None:
+        """The name of the recorded marker that is next (or so many places ahead), or None."""
+        recorded = self._recorded.get(len(self.commands) + 1 + ahead)
+        return recorded.name if recorded is not None and recorded.kind == StepKind.MARKER else None
+
+    def _find_marker(self, patch: str) -> bool:
+        """Pass the markers of other changes up to the one of `patch`, where it follows; else stay."""
+        ahead = 0
+        while (name := self._marker(ahead)) is not None:
+            if name == patch:
+                for _ in range(ahead):
+                    self._mark(self._marker() or "")
+                return True
+            ahead += 1
+        return False
+
+    def _at_frontier(self) -> bool:
+        return len(self.commands) + 1 not in self._recorded
+
+    def _mark(self, name: str) -> None:
+        self.commands.append(marker_command(len(self.commands) + 1, name))
 
     def _count_refused_asks(self) -> None:
         # `while True: try: await step… except Exception: pass` around a step that is refused (bad arguments, a limit)
@@ -229,7 +293,9 @@ class Replay(Timers):
     def _record(self, command: Command, waiter: OrderedFuture | Timer) -> None:
         recorded = self._recorded.get(command.number)
         if recorded is not None and not _repeats(command, recorded):
-            raise self.violate(DeterminismViolation(command.number, describe(recorded), describe(command)))
+            raise self.violate(
+                DeterminismViolation(command.number, self._describe(recorded), self._describe(command))
+            )
         if recorded is None:
             self._check_limits(command)
         self.journal_size += len(command.args)
@@ -283,8 +349,15 @@ class Replay(Timers):
                 )
             )
 
+    def _describe(self, step: Command | Recorded) -> str:
+        return describe(step, self.world.redact)
+
     def _ended(self) -> bool:
-        return self._violation is not None or (self._main is not None and self._main.done())
+        return (
+            self._violation is not None
+            or self._continued is not None
+            or (self._main is not None and self._main.done())
+        )
 
     def _recorded_deliveries(self) -> list[Recorded]:
         return sorted(
@@ -292,16 +365,20 @@ class Replay(Timers):
         )
 
     def _answer_nobody_waits_for(self, step: Recorded) -> None:
-        asked = describe(self.commands[step.number - 1]) if step.number <= len(self.commands) else None
+        asked = self._describe(self.commands[step.number - 1]) if step.number <= len(self.commands) else None
         if asked is not None:
             asked += ", but gave up waiting for it"
-        self.violate(DeterminismViolation(step.number, describe(step), asked))
+        self.violate(DeterminismViolation(step.number, self._describe(step), asked))
 
     def _find_unasked(self) -> None:
         """A recorded step that the handler, at the frontier or at its end, has not asked for."""
-        missing = sorted(number for number in self._recorded if number > len(self.commands))
+        missing = sorted(
+            number
+            for number, step in self._recorded.items()
+            if number > len(self.commands) and step.kind != StepKind.MARKER
+        )
         if missing and self._violation is None:
-            self.violate(DeterminismViolation(missing[0], describe(self._recorded[missing[0]]), None))
+            self.violate(DeterminismViolation(missing[0], self._describe(self._recorded[missing[0]]), None))
 
     def _find_given_up(self) -> None:
         """A recorded step that the handler once gave up waiting for, and now waits for."""
@@ -310,8 +387,10 @@ class Replay(Timers):
         for number in sorted(self._waiting):
             step = self._recorded.get(number)
             if step is not None and step.state == StepState.CANCELED and self._violation is None:
-                given_up = f"{describe(step)}, but gave up waiting for it"
-                self.violate(DeterminismViolation(number, given_up, f"{describe(step)}, and waits for it"))
+                given_up = f"{self._describe(step)}, but gave up waiting for it"
+                self.violate(
+                    DeterminismViolation(number, given_up, f"{self._describe(step)}, and waits for it")
+                )
 
 
 async def _raise(error: Exception) -> Any:
@@ -322,6 +401,15 @@ def _orm_in_a_handler(error: BaseException) -> NotDeterministic:
     refused = NotDeterministic("the ORM in a handler", "move this into a query or a mutation")
     refused.__cause__ = error  # its traceback shows the line
     return refused
+
+
+class ContinuesAsNew(BaseException):
+    """Leaves the handler whose workflow goes on as new. No `except Exception` is meant by it."""
+
+
+def marker_command(number: int, patch: str) -> Command:
+    """The step that says that a change of the code is in force."""
+    return Command(number, StepKind.MARKER, patch, "", "{}")
 
 
 def recorded_answer(step: Recorded) -> Answer:
@@ -346,9 +434,10 @@ def _repeats(command: Command, recorded: Recorded) -> bool:
     )
 
 
-def describe(step: Command | Recorded) -> str:
-    """A step in an error text: kind, name, function and arguments."""
-    shown = step.args if len(step.args) <= 200 else step.args[:200] + "…"
+def describe(step: Command | Recorded, redact: Sequence[str] = ()) -> str:
+    """A step in an error text: kind, name, function and arguments, what stands under the names `redact` masked."""
+    args = masked_text(step.args, redact) if redact else step.args
+    shown = args if len(args) <= 200 else args[:200] + "…"
     of = f" = {step.function}" if step.function and step.function.rpartition(".")[2] != step.name else ""
     return f"{step.kind} {step.name}{of} {shown}"
 
@@ -376,5 +465,7 @@ def as_recorded(command: Command, **columns: Any) -> Recorded:
         retry=command.retry.to_text() if command.retry else None,
         timeout=command.timeout,
         at_most_once=command.at_most_once,
+        cluster=command.cluster or "",
+        rollback=command.rollback,
     )
     return blank._replace(**columns)

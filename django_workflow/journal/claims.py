@@ -7,23 +7,30 @@ right is lost (R2). Times are the database's (R24).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 
-from django_workflow.conf import settings
-from django_workflow.journal import clock, steps
-from django_workflow.journal.clock import Now, TurnClock
+from django_workflow.fields import unseal
+from django_workflow.journal import clock, pauses, processes, slots, steps
+from django_workflow.journal.clock import Now, TurnClock, lease
 from django_workflow.journal.database import alias, atomic, connection, retrying
 from django_workflow.journal.workflows import nearest_or_now, wake
-from django_workflow.models import Step, Workflow
+from django_workflow.models import Process, Step, Workflow
 from django_workflow.states import BODY_KINDS, StepState, WorkflowState
 
-Known = Sequence[tuple[str, int]]
+
+class Known(NamedTuple):
+    """What this process can run."""
+
+    definitions: Sequence[tuple[str, int]]  # (name, version)
+    fingerprints: Sequence[str] = ()  # of all code that this process has, or has had
+    limits: Mapping[str, int] = {}  # of limited pools, by name
 
 
 class Turnable(NamedTuple):
@@ -40,6 +47,17 @@ class Turnable(NamedTuple):
     setbacks: int
     created_at: datetime
     started_at: datetime | None
+    fingerprint: str
+    ending: str | None
+    timeout: float | None
+    deadline_at: datetime | None
+    seed: str
+    depth: int
+    priority: int
+    on_complete: str
+    parent_id: UUID | None
+    parent_step_id: int | None
+    custom: str | None
     taken_over: bool
     clock: TurnClock
     token: str
@@ -63,14 +81,12 @@ class Runnable(NamedTuple):
     retry: str | None
     timeout: float | None
     at_most_once: bool
+    pool: str
+    definition: str
+    born: int  # the generation of its workflow in which it was asked for
     interrupted: bool  # its last attempt began and never ended
     clock: TurnClock
     token: str
-
-
-def lease() -> timedelta:
-    """How long a claim lasts."""
-    return timedelta(seconds=settings.LEASE_SECONDS)
 
 
 # ── claiming workflows ──────────────────────────────────────────────────────────────────────────────────────
@@ -90,12 +106,29 @@ _TURNABLE = (
     "setbacks",
     "created_at",
     "started_at",
+    "fingerprint",
+    "ending",
+    "timeout",
+    "deadline_at",
+    "seed",
+    "depth",
+    "priority",
+    "on_complete",
+    "parent_id",
+    "parent_step_id",
+    "custom",
 )
 
 
 @retrying
 def claim_workflows(
-    token: str, cluster: str | None, known: Known, limit: int, *, taken_over: bool = False
+    token: str,
+    cluster: str | None,
+    known: Known,
+    limit: int,
+    *,
+    taken_over: bool = False,
+    only: UUID | None = None,
 ) -> list[Turnable]:
     """Claim due workflows of a cluster, in the order of R7.
 
@@ -105,47 +138,68 @@ def claim_workflows(
         known: the (definition, version) pairs that this process can run.
         limit: at most so many.
         taken_over: claim those whose lease has run out, counted as interrupted, instead of the free ones.
+        only: this one and no other, if it is due.
 
     """
-    if not known:
+    if not known.definitions:
         return []
     here = connection()
-    rows = (_claim_by_returning if here.vendor == "postgresql" else _claim_by_update)(
-        here, token, cluster, known, limit, taken_over
-    )
+    want = _Want(cluster, known, limit, taken_over, None if only is None else [_id_to_db(here, only)])
+    rows = (_claim_by_returning if here.vendor == "postgresql" else _claim_by_update)(here, token, want)
     return [_turnable(here, row, token, taken_over) for row in rows]
 
 
+class _Want(NamedTuple):
+    """Which workflows to claim."""
+
+    cluster: str | None
+    known: Known
+    limit: int
+    taken_over: bool
+    among: Sequence[Any] | None = None
+
+
+def _id_to_db(here: BaseDatabaseWrapper, workflow_id: UUID) -> Any:
+    return Workflow._meta.pk.get_db_prep_value(workflow_id, here)
+
+
 def _due_workflows(
-    here: BaseDatabaseWrapper,
-    cluster: str | None,
-    known: Known,
-    limit: int,
-    taken_over: bool,
-    columns: str,
-    *,
-    lock: bool = True,
-    among: Sequence[Any] | None = None,
+    here: BaseDatabaseWrapper, want: _Want, columns: str, *, lock: bool = True
 ) -> tuple[str, list[Any]]:
     table = here.ops.quote_name(Workflow._meta.db_table)
     now = clock.sql_once(here)
-    pairs, parameters = _known_pairs(here, known)
+    pairs, parameters = _known_pairs(here, want.known)
+    ours, fingerprints = _known_code(here, want.known)
     locking = _locking(here) if lock else ""
-    chosen = f"AND id IN ({', '.join(['%s'] * len(among))}) " if among is not None else ""
+    chosen = f"AND w.id IN ({', '.join(['%s'] * len(want.among))}) " if want.among is not None else ""
     query = (
-        f"SELECT {columns} FROM {table} "
-        f"WHERE due_at <= {now} AND state = 'in_progress' AND {_of_cluster('cluster', cluster)} "
-        f"AND lease_owner IS {'NOT NULL' if taken_over else 'NULL'} AND (definition, version) IN ({pairs}) {chosen}"
+        f"SELECT {columns} FROM {table} w "
+        f"WHERE w.due_at <= {now} AND w.state = 'in_progress' AND {_of_cluster('w.cluster', want.cluster)} "
+        f"AND w.lease_owner IS {'NOT NULL' if want.taken_over else 'NULL'} "
+        f"AND (w.definition, w.version) IN ({pairs}) AND {ours} AND {pauses.condition(here, 'w.cluster')} {chosen}"
         # R7: what is overdue by more than a lease comes first, then priority, then age.
-        f"ORDER BY (due_at < {clock.sql_once(here, -lease())}) DESC, priority DESC, due_at, id "
-        f"LIMIT {int(limit)} {locking}"
+        f"ORDER BY (w.due_at < {clock.sql_once(here, -lease())}) DESC, w.priority DESC, w.due_at, w.id "
+        f"LIMIT {int(want.limit)} {locking}"
     )
-    return query, [*_given(cluster), *parameters, *(among or ())]
+    return query, [*_given(want.cluster), *parameters, *fingerprints, *(want.among or ())]
+
+
+def _known_code(here: BaseDatabaseWrapper, known: Known) -> tuple[str, list[Any]]:
+    """R27: not what other code has advanced since this process began, and has it differently."""
+    process = here.ops.quote_name(Process._meta.db_table)
+    me = Process._meta.pk.get_db_prep_value(processes.identity().id, here)
+    listed = ", ".join(["%s"] * (1 + len(known.fingerprints)))
+    return (
+        f"(w.fingerprint IN ({listed}) OR w.advanced_at IS NULL "
+        f"OR w.advanced_at <= (SELECT started_at FROM {process} WHERE id = %s))",
+        ["", *known.fingerprints, me],
+    )
 
 
 def _locking(here: BaseDatabaseWrapper) -> str:
     if here.features.has_select_for_update_skip_locked:
-        return "FOR UPDATE SKIP LOCKED"
+        # The claimed table alone: pauses and processes are only read.
+        return "FOR UPDATE OF w SKIP LOCKED" if here.vendor == "postgresql" else "FOR UPDATE SKIP LOCKED"
     # MariaDB 10.5 has to wait for the other claim; SQLite's transaction is the only writer anyway.
     return "FOR UPDATE" if here.features.has_select_for_update else ""
 
@@ -161,22 +215,17 @@ def _given(cluster: str | None) -> list[str]:
 def _known_pairs(here: BaseDatabaseWrapper, known: Known) -> tuple[str, list[Any]]:
     pair = "(%s, %s)"
     # SQLite knows row values in IN only as VALUES; MariaDB only as a list.
-    listed = ", ".join([pair] * len(known))
+    listed = ", ".join([pair] * len(known.definitions))
     return (listed if here.vendor == "mysql" else f"VALUES {listed}"), [
-        part for pair in known for part in pair
+        part for pair in known.definitions for part in pair
     ]
 
 
-def _claim_by_returning(
-    here: BaseDatabaseWrapper, token: str, cluster: str | None, known: Known, limit: int, taken_over: bool
-) -> list[tuple[Any, ...]]:
+def _claim_by_returning(here: BaseDatabaseWrapper, token: str, want: _Want) -> list[tuple[Any, ...]]:
     due, parameters = _due_workflows(
         here,
-        cluster,
-        known,
-        limit,
-        taken_over,
-        f"id, (due_at < {clock.sql_once(here, -lease())}) AS overdue, priority, due_at AS was_due",
+        want,
+        f"w.id, (w.due_at < {clock.sql_once(here, -lease())}) AS overdue, w.priority, w.due_at AS was_due",
     )
     table = here.ops.quote_name(Workflow._meta.db_table)
     returned = ", ".join(f"w.{column}" for column in _TURNABLE)
@@ -184,7 +233,7 @@ def _claim_by_returning(
         cursor.execute(
             f"WITH due AS MATERIALIZED ({due}) "
             f"UPDATE {table} AS w SET lease_owner = %s, due_at = {clock.sql(here, lease())}, "
-            f"interruptions = interruptions + {int(taken_over)} FROM due WHERE w.id = due.id "
+            f"interruptions = interruptions + {int(want.taken_over)} FROM due WHERE w.id = due.id "
             f"RETURNING {returned}, {clock.sql(here)}, due.overdue, due.priority, due.was_due",
             [*parameters, token],
         )
@@ -194,38 +243,34 @@ def _claim_by_returning(
     return [row[:-3] for row in rows]
 
 
-def _claim_by_update(
-    here: BaseDatabaseWrapper, token: str, cluster: str | None, known: Known, limit: int, taken_over: bool
-) -> list[tuple[Any, ...]]:
+def _claim_by_update(here: BaseDatabaseWrapper, token: str, want: _Want) -> list[tuple[Any, ...]]:
     table = here.ops.quote_name(Workflow._meta.db_table)
     # R7: both statements in one transaction; on SQLite it is the only writer from its BEGIN IMMEDIATE on.
     with atomic(), here.cursor() as cursor:
-        rows = _lock_due(here, cursor, cluster, known, limit, taken_over)
+        rows = _lock_due(here, cursor, want)
         if rows:
             ids = ", ".join(["%s"] * len(rows))
             cursor.execute(
                 f"UPDATE {table} SET lease_owner = %s, due_at = {clock.sql(here, lease())}, "
-                f"interruptions = interruptions + {int(taken_over)} WHERE id IN ({ids})",
+                f"interruptions = interruptions + {int(want.taken_over)} WHERE id IN ({ids})",
                 [token, *(row[0] for row in rows)],
             )
     return rows
 
 
-def _lock_due(
-    here: BaseDatabaseWrapper, cursor: Any, cluster: str | None, known: Known, limit: int, taken_over: bool
-) -> list[tuple[Any, ...]]:
-    columns = f"{', '.join(_TURNABLE)}, {clock.sql(here)}"
+def _lock_due(here: BaseDatabaseWrapper, cursor: Any, want: _Want) -> list[tuple[Any, ...]]:
+    columns = f"{', '.join(f'w.{column}' for column in _TURNABLE)}, {clock.sql(here)}"
     if here.vendor != "mysql":
-        cursor.execute(*_due_workflows(here, cluster, known, limit, taken_over, columns))
+        cursor.execute(*_due_workflows(here, want, columns))
         return list(cursor.fetchall())
     # InnoDB locks every row that it reads before it sorts and cuts off: with FOR UPDATE in the first SELECT, one
     # claim would hide all due work from the others. So look first, then lock as many as are wanted, in their order.
-    look = _due_workflows(here, cluster, known, LOOK_AHEAD * limit, taken_over, "id", lock=False)
+    look = _due_workflows(here, want._replace(limit=LOOK_AHEAD * want.limit), "w.id", lock=False)
     cursor.execute(*look)
     seen = [row[0] for row in cursor.fetchall()]
-    for start in range(0, len(seen), limit):
-        batch = seen[start : start + limit]
-        cursor.execute(*_due_workflows(here, cluster, known, limit, taken_over, columns, among=batch))
+    for start in range(0, len(seen), want.limit):
+        batch = seen[start : start + want.limit]
+        cursor.execute(*_due_workflows(here, want._replace(among=batch), columns))
         if rows := list(cursor.fetchall()):
             return rows
     return []
@@ -235,8 +280,11 @@ def _turnable(here: BaseDatabaseWrapper, row: Sequence[Any], token: str, taken_o
     *columns, claimed_at = row
     values = dict(zip(_TURNABLE, columns, strict=True))
     values["id"] = Workflow._meta.pk.to_python(values["id"])
-    for column in ("created_at", "started_at"):
+    for column in ("created_at", "started_at", "deadline_at"):
         values[column] = clock.to_python(values[column])
+    if values["parent_id"] is not None:
+        values["parent_id"] = Workflow._meta.pk.to_python(values["parent_id"])
+    values["args"], values["custom"] = unseal(values["args"]), unseal(values["custom"])
     values["interruptions"] += taken_over and here.vendor != "postgresql"  # RETURNING has counted it
     return Turnable(**values, taken_over=taken_over, clock=TurnClock(claimed_at), token=token)
 
@@ -305,6 +353,8 @@ def extend(token: str) -> int:
     """Renew every lease of a token. How many it still holds; 0: all lost (R6)."""
     held = Workflow.objects.using(alias()).filter(lease_owner=token, state=WorkflowState.IN_PROGRESS)
     rows = held.update(due_at=Now(lease()))
+    if _in_pools:
+        slots.extend(token)
     if not rows:
         rows = (
             Step.objects.using(alias())
@@ -332,8 +382,22 @@ _RUNNABLE = (
     "s.retry",
     "s.timeout",
     "s.at_most_once",
+    "s.pool",
+    "w.definition",
+    "s.generation",
 )
 CANDIDATES = 8
+
+_in_pools = False  # True once this process has taken a place in a limited pool
+
+
+def take_slot(pool: str, known: Known, token: str, instead_of: str | None = None) -> bool:
+    """Lease a place in a pool, for a body (R23). True, too, for a pool that this process knows no limit of."""
+    global _in_pools
+    if pool not in known.limits:
+        return True
+    _in_pools = True
+    return slots.take(pool, known.limits[pool], token, instead_of)
 
 
 @retrying
@@ -343,29 +407,44 @@ def claim_step(token: str, cluster: str | None, known: Known, *, timed: bool = T
     One at a time: its body may take long, and others run the rest meanwhile (R3). `timed`: also one that has a
     timeout, which needs a thread that can interrupt it (R26).
     """
-    if not known:
+    if not known.definitions:
         return None
     here = connection()
     for row in _due_steps(here, cluster, known, timed):
         *columns, state, owner, claimed_at = row
-        # Compare-and-set on what was seen: of several workers that saw it, one gets it.
-        claimed = (
-            Step.objects.using(alias())
-            .filter(id=columns[0], state=state, lease_owner=owner, due_at__lte=Now())
-            .update(lease_owner=token, due_at=Now(lease()))
-        )
-        if claimed:
-            columns[1] = Workflow._meta.pk.to_python(columns[1])
-            columns[9] = clock.to_python(columns[9])
-            columns[-1] = bool(columns[-1])
-            interrupted = state == StepState.RUNNING
-            return Runnable._make((*columns, interrupted, TurnClock(claimed_at), token))
+        step = Runnable._make((*columns, state == StepState.RUNNING, TurnClock(claimed_at), token))
+        if _claim_step(step, state, owner, known):
+            return step._replace(
+                workflow_id=Workflow._meta.pk.to_python(step.workflow_id),
+                args=unseal(step.args) or "",
+                history=unseal(step.history) or "",
+                started_at=clock.to_python(step.started_at),
+                at_most_once=bool(step.at_most_once),
+            )
     return None
+
+
+def _claim_step(step: Runnable, state: str, owner: str | None, known: Known) -> bool:
+    # Compare-and-set on what was seen: of several workers that saw it, one gets it.
+    seen = Step.objects.using(alias()).filter(id=step.id, state=state, lease_owner=owner, due_at__lte=Now())
+    leased = {"lease_owner": step.token, "due_at": Now(lease())}
+    if step.pool not in known.limits:
+        return bool(seen.update(**leased))
+    with atomic():
+        if not seen.update(**leased):
+            return False
+        if not take_slot(step.pool, known, step.token, owner):
+            transaction.set_rollback(True, using=alias())  # R23: no place, no claim
+            return False
+    return True
 
 
 def _due_steps(
     here: BaseDatabaseWrapper, cluster: str | None, known: Known, timed: bool = True
 ) -> list[tuple[Any, ...]]:
+    full = slots.full(known.limits)
+    crowded = f"AND s.pool NOT IN ({', '.join(['%s'] * len(full))}) " if full else ""
+    ours, fingerprints = _known_code(here, known)
     step, workflow = (here.ops.quote_name(model._meta.db_table) for model in (Step, Workflow))
     pairs, parameters = _known_pairs(here, known)
     kinds = ", ".join(f"'{kind}'" for kind in sorted(BODY_KINDS))
@@ -376,10 +455,11 @@ def _due_steps(
             f"WHERE s.due_at <= {clock.sql_once(here)} AND s.kind IN ({kinds}) "
             f"AND s.state IN ('pending', 'running') AND {_of_cluster('s.cluster', cluster)} "
             f"{'' if timed else 'AND s.timeout IS NULL '}"
-            f"AND w.state = 'in_progress' AND (w.definition, w.version) IN ({pairs}) "
+            f"AND w.state = 'in_progress' AND w.paused IS NULL AND (w.definition, w.version) IN ({pairs}) "
+            f"AND {ours} {crowded}AND {pauses.condition(here, 's.cluster')} "
             f"ORDER BY (s.due_at < {clock.sql_once(here, -lease())}) DESC, w.priority DESC, s.due_at, s.id "
             f"LIMIT {CANDIDATES}",
-            [*_given(cluster), *parameters],
+            [*_given(cluster), *parameters, *fingerprints, *full],
         )
         return list(cursor.fetchall())
 
@@ -451,10 +531,10 @@ def _claimed(claim: Runnable) -> Any:
 
 def anything_due(cluster: str | None, known: Known) -> bool:
     """True iff this process could claim something now."""
-    if not known:
+    if not known.definitions:
         return False
     here = connection()
-    query, parameters = _due_workflows(here, cluster, known, 1, False, "1", lock=False)
+    query, parameters = _due_workflows(here, _Want(cluster, known, 1, False), "1", lock=False)
     with here.cursor() as cursor:
         cursor.execute(query, parameters)
         if cursor.fetchone():

@@ -19,6 +19,8 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.dateparse import parse_datetime
 
+from django_workflow.conf import settings
+
 ZERO = timedelta(0)
 
 
@@ -59,6 +61,11 @@ def use(source: Source) -> Iterator[None]:
 def runs() -> bool:
     """False while a test holds the clock still."""
     return _source.fixed() is None
+
+
+def lease() -> timedelta:
+    """How long a claim lasts."""
+    return timedelta(seconds=settings.LEASE_SECONDS)
 
 
 def sql(connection: BaseDatabaseWrapper, offset: timedelta = ZERO) -> str:

@@ -22,7 +22,7 @@ from django.db import models
 
 from django_workflow.journal import database
 from django_workflow.journal.clock import Now, monotonic
-from django_workflow.models import Process, Step, Workflow
+from django_workflow.models import Process, Slot, Step, Workflow
 
 SEEN_SECONDS: Final = 60.0  # between two refreshes of a process's seen_at
 STALE_AFTER: Final = timedelta(days=1)  # without a sign of life, before the row of a process is dropped
@@ -171,7 +171,7 @@ def release_dead(process: Process) -> int:
     held = {"lease_owner__startswith": f"{process.id.hex}:", "due_at__gt": Now()}
     freed = sum(
         rows.using(database.alias()).filter(lease_owner__isnull=False, **held).update(due_at=Now())
-        for rows in (Workflow.objects, Step.objects)
+        for rows in (Workflow.objects, Step.objects, Slot.objects)
     )
     _rows().filter(id=process.id).delete()
     return freed
@@ -187,7 +187,7 @@ def drop_stale() -> int:
 def _holds_a_lease(process: Process) -> bool:
     return any(
         rows.using(database.alias()).filter(lease_owner__startswith=f"{process.id.hex}:").exists()
-        for rows in (Workflow.objects, Step.objects)
+        for rows in (Workflow.objects, Step.objects, Slot.objects)
     )
 
 

@@ -20,7 +20,7 @@ from django_workflow.handler.commands import Recorded
 from django_workflow.journal.clock import Now
 from django_workflow.journal.database import alias
 from django_workflow.models import Step, StepQuerySet
-from django_workflow.states import StepState
+from django_workflow.states import StepKind, StepState
 
 COLUMNS = (
     "id",
@@ -43,8 +43,13 @@ COLUMNS = (
     "retry_text",
     "timeout",
     "at_most_once",
+    "cluster",
+    "pool",
+    "rollback",
+    "generation",
 )
 UNSETTLED = (StepState.PENDING.value, StepState.RUNNING.value)
+DROP_BATCH = 1000
 
 
 def load(workflow_ids: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
@@ -61,19 +66,50 @@ def load(workflow_ids: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
     return journals
 
 
-def insert(workflow_id: UUID, cluster: str, steps: Sequence[Recorded]) -> None:
-    """Write new steps, in one statement."""
-    Step.objects.using(alias()).bulk_create(
+def insert(workflow_id: UUID, steps: Sequence[Recorded]) -> dict[int, int]:
+    """Write new steps, in one statement. Returns their primary keys by number, as far as the database tells them."""
+    rows = Step.objects.using(alias()).bulk_create(
         [
-            Step(
-                workflow_id=workflow_id,
-                cluster=cluster,
-                created_at=Now(),
-                **dict(zip(COLUMNS[1:], step[1:], strict=True)),
-            )
+            Step(workflow_id=workflow_id, created_at=Now(), **dict(zip(COLUMNS[1:], step[1:], strict=True)))
             for step in steps
         ]
     )
+    return {row.number: row.pk for row in rows if row.pk is not None}
+
+
+def ids_of(workflow_id: UUID, numbers: Iterable[int]) -> dict[int, int]:
+    """The primary keys of steps, by number."""
+    return dict(_numbered(workflow_id, list(numbers)).values_list("number", "id"))
+
+
+def unsettled_children(workflow_id: UUID) -> list[int]:
+    """The steps, by primary key, that wait for a child."""
+    rows = Step.objects.using(alias()).filter(
+        workflow_id=workflow_id, kind=StepKind.WORKFLOW, state__in=UNSETTLED
+    )
+    return list(rows.select_for_update().values_list("id", flat=True))  # R21
+
+
+def rollbacks_left(workflow_id: UUID) -> bool:
+    """True iff a step that has ended asked for a rollback."""
+    rows = Step.objects.using(alias()).filter(
+        workflow_id=workflow_id, state__in=(StepState.COMPLETED, StepState.FAILED)
+    )
+    return bool(rows.exclude(rollback="").select_for_update().values_list("id")[:1])  # R21
+
+
+def settle_child(step_id: int, state: StepState, result: str | None, error: str | None) -> bool:
+    """A child has ended; in the child's transaction, which has locked the parent's row. False: nobody waits for it."""
+    waiting = Step.objects.using(alias()).filter(id=step_id, state__in=UNSETTLED)
+    return bool(
+        waiting.update(state=state, result_text=result, error_text=error, completed_at=Now(), due_at=None)
+    )
+
+
+def find(workflow_id: UUID, number: int) -> Recorded | None:
+    """One step of a journal, or None."""
+    row = _numbered(workflow_id, [number]).values_list(*COLUMNS).first()
+    return None if row is None else Recorded(*row)
 
 
 def update(workflow_id: UUID, step: Recorded) -> None:
@@ -108,6 +144,12 @@ def deliver(workflow_id: UUID, steps: Sequence[Recorded]) -> None:
 def cancel(workflow_id: UUID, numbers: Sequence[int]) -> None:
     """Settle losers as canceled, unless they have settled by themselves (R17)."""
     _numbered(workflow_id, numbers).filter(state__in=UNSETTLED).update(**_CANCELED)
+
+
+def drop(step_ids: Sequence[int]) -> None:
+    """Delete steps, by primary key; nothing refers to them any more."""
+    for at in range(0, len(step_ids), DROP_BATCH):
+        Step.objects.using(alias()).filter(id__in=step_ids[at : at + DROP_BATCH])._raw_delete(alias())
 
 
 def _numbered(workflow_id: UUID, numbers: Sequence[int]) -> StepQuerySet:

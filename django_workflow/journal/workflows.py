@@ -1,52 +1,87 @@
 """The rows of workflows: one function per edge of their transition table.
 
 Rules of this file: every ending is a compare-and-set on `in_progress`, takes the lease away and clears
-`due_at`, in one UPDATE, before anything else of that transaction (R2, R20).
+`due_at`, in one UPDATE, before anything else of that transaction (R2, R20). A parent's row is locked before its
+children's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import Case, F, Value, When
 
-from django_workflow.journal import clock, steps
+from django_workflow.handler.options import StartOptions
+from django_workflow.journal import clock
 from django_workflow.journal.clock import Now
 from django_workflow.journal.database import alias, atomic, connection, retrying
-from django_workflow.models import Step, Workflow
+from django_workflow.keys import digest, label_digests
+from django_workflow.models import Event, Label, Step, Workflow
 from django_workflow.states import WorkflowState, move_workflow
 
-CLEANUP_BATCH = 1000
+BATCH = 1000
 IN_PROGRESS = WorkflowState.IN_PROGRESS
 
 
-def insert(
-    definition: str,
-    version: int,
-    args: str,
-    *,
-    cluster: str,
-    priority: int,
-    run_at: datetime | None,
-    run_after: timedelta | None,
+# ── beginning ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def new(
+    definition: str, version: int, args: str, *, cluster: str, options: StartOptions, **columns: Any
 ) -> Workflow:
-    """Start a workflow: one row, in the caller's transaction."""
-    run = Workflow(
-        id=clock.new_id(),
-        definition=definition,
-        version=version,
-        args_text=args,
-        cluster=cluster,
-        priority=priority,
-        due_at=run_at if run_at is not None else Now(run_after or clock.ZERO),
-        created_at=Now(),
+    """A workflow that is about to be started, not yet a row. `columns`: of a child."""
+    key, labels = options.key, options.labels or {}
+    return Workflow(
+        **{
+            "id": clock.new_id(),
+            "definition": definition,
+            "version": version,
+            "args_text": args,
+            "cluster": cluster,
+            "priority": options.priority or 0,
+            "due_at": options.run_at if options.run_at is not None else Now(_delay(options.run_after)),
+            "key": key,
+            "key_digest": None if key is None else key_digest(definition, key),
+            "args_digest": "" if key is None else digest(args),
+            "labels_text": json.dumps(labels, separators=(",", ":")),
+            "timeout": options.timeout,
+            "on_complete": options.on_complete or "",
+            "context_text": options.context,
+            "created_at": Now(),
+            **columns,
+        }
     )
+
+
+def _delay(run_after: timedelta | None) -> timedelta:
+    return max(run_after or clock.ZERO, clock.ZERO)
+
+
+def key_digest(definition: str, key: str) -> str:
+    """By what a key is unique."""
+    return digest(definition, key)
+
+
+def insert(run: Workflow) -> Workflow:
+    """Start a workflow: one row (and one for each label), in the caller's transaction.
+
+    Raises `IntegrityError` when its key is taken; inside of a transaction the caller needs a savepoint for that.
+    """
     _insert(run)
-    # The database made these two: whoever asks for them gets them from there.
-    del run.__dict__["created_at"], run.__dict__["due_at"]
+    insert_labels([run])
+    return as_stored(run)
+
+
+def as_stored(run: Workflow) -> Workflow:
+    """Let what the database made of expressions be fetched by whoever asks for it."""
+    for column in ("created_at", "due_at"):
+        if not isinstance(run.__dict__.get(column), datetime):
+            run.__dict__.pop(column, None)
     return run
 
 
@@ -60,41 +95,39 @@ def _insert(run: Workflow) -> None:
             raise
 
 
-@retrying
-def cancel(workflow_id: UUID, reason: str) -> bool:
-    """In progress → canceled, with all its steps. True iff this call did it."""
-    with atomic():
-        rows = (
-            Workflow.objects.using(alias())
-            .filter(id=workflow_id, state=IN_PROGRESS)
-            .update(
-                state=move_workflow(IN_PROGRESS, "cancel"),
-                reason=reason,
-                completed_at=Now(),
-                due_at=None,
-                lease_owner=None,  # R2: a turn that is under way meets its fence
-            )
-        )
-        if rows:
-            steps.cancel_all(workflow_id)
-        return bool(rows)
+def insert_many(runs: Sequence[Workflow]) -> None:
+    """Start workflows, in few statements, in the caller's transaction."""
+    Workflow.objects.using(alias()).bulk_create(runs, batch_size=BATCH)
+    insert_labels(runs)
 
 
-@retrying
-def delete(workflow_ids: Iterable[UUID]) -> int:
-    """Delete finished workflows with all that is theirs, their steps in batches. How many were deleted."""
-    deleted = 0
-    for workflow_id in workflow_ids:
-        finished = Workflow.objects.using(alias()).filter(id=workflow_id).exclude(state=IN_PROGRESS)
-        with atomic():
-            # R30: the row first, and its state again under the lock.
-            if finished.select_for_update().values_list("id").first() is None:
-                continue
-            rows = Step.objects.using(alias()).filter(workflow_id=workflow_id)
-            while batch := list(rows.values_list("id", flat=True)[:CLEANUP_BATCH]):
-                Step.objects.using(alias()).filter(id__in=batch)._raw_delete(alias())
-            deleted += finished._raw_delete(alias())
-    return deleted
+def insert_labels(runs: Iterable[Workflow]) -> None:
+    """Make workflows findable by their labels."""
+    rows = [
+        Label(workflow_id=run.id, digest=each)
+        for run in runs
+        if run.labels_text != "{}"
+        for each in label_digests("labels", run.labels).values()
+    ]
+    if rows:
+        Label.objects.using(alias()).bulk_create(rows, batch_size=BATCH)
+
+
+class Keyed(NamedTuple):
+    """What is known of the workflow that holds a key."""
+
+    id: UUID
+    args_digest: str
+
+
+def with_key(definition: str, key: str) -> Keyed | None:
+    """The workflow of this definition that was started with this key, or None."""
+    rows = Workflow.objects.using(alias()).filter(key_digest=key_digest(definition, key))
+    found = rows.values_list("id", "args_digest").first()
+    return None if found is None else Keyed(*found)
+
+
+# ── outside input ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def wake(workflow_id: UUID, generation: int | None = None) -> bool:
@@ -109,8 +142,8 @@ def wake(workflow_id: UUID, generation: int | None = None) -> bool:
         rows.update(
             wakes=F("wakes") + 1,
             due_at=Case(
-                # A live lease is not stolen, and a workflow before its first turn keeps its start time.
-                When(lease_owner=None, started_at__isnull=False, then=Now()),
+                # A live lease is not stolen, a workflow before its first turn keeps its start time, a parked one null.
+                When(lease_owner=None, started_at__isnull=False, paused=None, then=Now()),
                 default=F("due_at"),
             ),
         )
@@ -120,3 +153,195 @@ def wake(workflow_id: UUID, generation: int | None = None) -> bool:
 def nearest_or_now(wakes: int, nearest: datetime | None) -> Case:
     """R9: when a released workflow is due: at its nearest timer, or at once if inputs came since the claim."""
     return Case(When(wakes=wakes, then=Value(nearest)), default=Now())
+
+
+# ── ending ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class About(NamedTuple):
+    """What an ending has to know of its workflow; all of it but the last two never changes."""
+
+    id: UUID
+    definition: str
+    version: int
+    cluster: str
+    on_complete: str
+    context: str | None
+    parent_id: UUID | None
+    parent_step_id: int | None
+    custom: str | None
+
+
+_ABOUT = (
+    "id",
+    "definition",
+    "version",
+    "cluster",
+    "on_complete",
+    "context_text",
+    "parent_id",
+    "parent_step_id",
+    "custom_text",
+)
+
+
+def about(workflow_id: UUID) -> About | None:
+    """What an ending has to know, or None where there is no such workflow."""
+    row = Workflow.objects.using(alias()).filter(id=workflow_id).values_list(*_ABOUT).first()
+    return None if row is None else About(*row)
+
+
+def ended(edge: str) -> dict[str, Any]:
+    """The columns by which a workflow in progress ends."""
+    return {
+        "state": move_workflow(IN_PROGRESS, edge),
+        "completed_at": Now(),
+        "due_at": None,
+        "lease_owner": None,  # R2: a turn that is under way meets its fence
+        "setbacks": 0,
+        "paused": None,
+        "ending": None,
+    }
+
+
+def unwinding(ending: WorkflowState) -> dict[str, Any]:
+    """The columns by which a workflow begins to run its rollbacks, to end in `ending` (R29)."""
+    return {
+        "ending": ending,
+        "generation": F("generation") + 1,
+        "due_at": Now(),
+        "lease_owner": None,
+        "setbacks": 0,
+        "interruptions": 0,
+        "paused": None,
+        "deadline_at": None,
+    }
+
+
+def cancel(workflow_id: UUID, reason: str) -> bool:
+    """In progress → canceled. True iff this call did it. In the caller's transaction."""
+    rows = Workflow.objects.using(alias()).filter(id=workflow_id, state=IN_PROGRESS)
+    return bool(rows.update(reason=reason, error_text=None, **ended("cancel")))
+
+
+def unwind(workflow_id: UUID, reason: str) -> bool:
+    """Begin the rollbacks of a cancel. True iff this call did it: it was in progress, and not unwinding already."""
+    rows = Workflow.objects.using(alias()).filter(id=workflow_id, state=IN_PROGRESS, ending=None)
+    return bool(rows.update(reason=reason, **unwinding(WorkflowState.CANCELED)))
+
+
+def is_unwinding(workflow_id: UUID) -> bool:
+    """True while it runs its rollbacks."""
+    rows = Workflow.objects.using(alias()).filter(id=workflow_id, state=IN_PROGRESS)
+    return rows.exclude(ending=None).exists()
+
+
+def children_of(step_ids: Sequence[int], *, in_progress: bool = True) -> list[UUID]:
+    """The children that these steps have started, locked, in the order of their ids (R18, R21)."""
+    if not step_ids:
+        return []
+    rows = Workflow.objects.using(alias()).filter(parent_step__in=list(step_ids))
+    if in_progress:
+        rows = rows.filter(state=IN_PROGRESS)
+    return list(rows.select_for_update().order_by("id").values_list("id", flat=True))
+
+
+def store_on_complete(workflow_id: UUID, error: str | None) -> None:
+    """How `on_complete` went: its error, or None."""
+    Workflow.objects.using(alias()).filter(id=workflow_id).update(on_complete_error_text=error)
+
+
+# ── deleting ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StillRunning(Exception):
+    """A descendant of what was to be deleted is in progress."""
+
+    def __init__(self, workflow_id: UUID) -> None:
+        super().__init__(str(workflow_id))
+        self.workflow_id = workflow_id
+
+
+@retrying
+def delete(workflow_id: UUID) -> bool:
+    """Delete a finished workflow with all that is its own, children included. False: it is gone, or in progress.
+
+    Raises `StillRunning` when a child is in progress (one that was restarted by itself).
+    """
+    with atomic():
+        # R30: the row first, and its state again under the lock.
+        if _lock_finished(Workflow.objects.using(alias()).filter(id=workflow_id)) is None:
+            return False
+        family = descendants([workflow_id])
+        running = Workflow.objects.using(alias()).filter(id__in=family, state=IN_PROGRESS)
+        if (child := running.values_list("id", flat=True).first()) is not None:
+            raise StillRunning(child)
+        erase([workflow_id, *family])
+        return True
+
+
+def _lock_finished(rows: Any, *, skip_locked: bool = False) -> UUID | None:
+    skip = skip_locked and connection().features.has_select_for_update_skip_locked
+    finished = rows.exclude(state=IN_PROGRESS).select_for_update(skip_locked=skip)
+    found: UUID | None = finished.values_list("id", flat=True).first()
+    return found
+
+
+def descendants(workflow_ids: Sequence[UUID]) -> list[UUID]:
+    """All children, and theirs, parents before their children."""
+    found: list[UUID] = []
+    level = list(workflow_ids)
+    while level:
+        batches = (level[at : at + BATCH] for at in range(0, len(level), BATCH))
+        level = [
+            child
+            for batch in batches
+            for child in Workflow.objects.using(alias()).filter(parent__in=batch).values_list("id", flat=True)
+        ]
+        found += level
+    return found
+
+
+def erase(workflow_ids: Sequence[UUID]) -> None:
+    """Delete workflows and their rows, whatever their state, in batches."""
+    batches = [workflow_ids[at : at + BATCH] for at in range(0, len(workflow_ids), BATCH)]
+    for batch in batches:
+        for model in (Event, Label):
+            _delete_all(model.objects.using(alias()).filter(workflow__in=batch))
+        # Let go of one another: then any order of deletion will do.
+        if len(workflow_ids) > 1:
+            Workflow.objects.using(alias()).filter(id__in=batch).update(parent=None, parent_step=None)
+    for batch in batches:
+        _delete_all(Step.objects.using(alias()).filter(workflow__in=batch))
+        Workflow.objects.using(alias()).filter(id__in=batch)._raw_delete(alias())
+
+
+def _delete_all(rows: Any) -> None:
+    while batch := list(rows.values_list("id", flat=True)[:BATCH]):
+        rows.model.objects.using(alias()).filter(id__in=batch)._raw_delete(alias())
+
+
+def prune(older_than: timedelta, limit: int) -> int:
+    """Delete roots that finished longer ago than that, at most so many, each in a transaction of its own.
+
+    What somebody else holds, or has restarted meanwhile, is left alone (R30). Returns how many roots are gone.
+    """
+    old = Workflow.objects.using(alias()).filter(completed_at__lt=Now(-older_than), parent=None)
+    gone = 0
+    for workflow_id in list(
+        old.exclude(state=IN_PROGRESS).order_by("completed_at").values_list("id", flat=True)[:limit]
+    ):
+        gone += _prune(old.filter(id=workflow_id), workflow_id)
+    return gone
+
+
+@retrying
+def _prune(rows: Any, workflow_id: UUID) -> bool:
+    with atomic():
+        if _lock_finished(rows, skip_locked=True) is None:
+            return False
+        family = descendants([workflow_id])
+        if Workflow.objects.using(alias()).filter(id__in=family, state=IN_PROGRESS).exists():
+            return False
+        erase([workflow_id, *family])
+        return True

@@ -11,7 +11,7 @@ From the bottom: refusals; plain; errors, surrogates, sets and faults; annotatio
 hints; arguments. Each imports only what stands before it.
 """
 
-from django_workflow.payloads.arguments import CallSignature, signature_of
+from django_workflow.payloads.arguments import CallSignature, encode_argument, signature_of
 from django_workflow.payloads.errors import decode_error, encode_error
 from django_workflow.payloads.plain import decode_plain
 from django_workflow.payloads.values import decode, encode
@@ -22,6 +22,7 @@ __all__ = [
     "decode_error",
     "decode_plain",
     "encode",
+    "encode_argument",
     "encode_error",
     "signature_of",
 ]

@@ -297,6 +297,21 @@ class CallSignature:
         return extra, options
 
 
+def encode_argument(value: Any, annotation: Any, *, name: str, what: str, limit: int) -> str:
+    """Return one value that a caller gives as ASCII JSON, as its annotation says.
+
+    Unlike `encode()` it tells a value of another type (`InvalidArguments`) from one that can't be stored
+    (`NotStorable`, `PayloadTooLarge`). `name` stands before each problem, `limit` is in bytes.
+    """
+    problems: list[_Problem] = []
+    text = _Parameter(what, name, _KEYWORD_ONLY, _EMPTY, annotation).text(value, name, what, limit, problems)
+    if problems:
+        raise _all_of(problems, what)
+    if len(text) > limit:
+        raise PayloadTooLarge(what, len(text), limit)
+    return text
+
+
 def _all_of(problems: Sequence[_Problem], what: str) -> InvalidArguments | NotStorable:
     refusals = [problem.refusal for problem in problems if problem.refusal is not None]
     if len(refusals) == len(problems):

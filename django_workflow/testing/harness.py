@@ -13,16 +13,17 @@ from django_workflow.engine import attempts
 from django_workflow.engine.drain import drain
 from django_workflow.engine.leases import heartbeat
 from django_workflow.engine.world import world_of
-from django_workflow.exceptions import UsageError
+from django_workflow.exceptions import UsageError, WorkflowTimedOut, dotted_path
 from django_workflow.handler import registry
-from django_workflow.handler.commands import Blocked, Finished, Violated
-from django_workflow.handler.definition import WorkflowDefinition, function_path, mark_of
+from django_workflow.handler.commands import Blocked, Outcome, Violated
+from django_workflow.handler.definition import WorkflowDefinition
+from django_workflow.handler.functions import function_path, mark_of
 from django_workflow.handler.replay import Replay
-from django_workflow.journal import clock, processes, steps, wakes
+from django_workflow.journal import clock, processes, steps, wakes, workflows
 from django_workflow.journal.database import alias, connection
 from django_workflow.manager import Id, identify, workflow
 from django_workflow.models import Step, Workflow
-from django_workflow.states import StepKind, StepState, WorkflowState
+from django_workflow.states import BODY_KINDS, StepKind, StepState, WorkflowState
 from django_workflow.status import Completed, InProgress, Status
 from django_workflow.testing.faults import CommitFault
 
@@ -139,10 +140,10 @@ class Harness:
         self._clock.advance(max(delta, timedelta(milliseconds=1)) if self._clock.fixed() is None else delta)
 
     def _next_due(self, workflow_id: UUID) -> datetime | None:
-        rows = Workflow.objects.using(alias()).filter(id=workflow_id, due_at__isnull=False)
-        kinds = [StepKind.QUERY, StepKind.MUTATION, StepKind.ACTION, StepKind.ROLLBACK]
+        family = [workflow_id, *workflows.descendants([workflow_id])]
+        rows = Workflow.objects.using(alias()).filter(id__in=family, due_at__isnull=False)
         running = Step.objects.using(alias()).filter(
-            workflow_id=workflow_id, kind__in=kinds, due_at__isnull=False
+            workflow__in=family, kind__in=BODY_KINDS, due_at__isnull=False
         )
         due = [*rows.values_list("due_at", flat=True), *running.values_list("due_at", flat=True)]
         return min((moment for moment in due if moment is not None), default=None)
@@ -167,15 +168,22 @@ class Harness:
         """
         run = workflow.get(workflow_id)
         definition = registry.find(run.definition, run.version) or registry.newest(run.definition)
-        journal = steps.load([run.id]).get(run.id, [])
-        if run.state == WorkflowState.CANCELED:
+        journal = [step for step in steps.load([run.id]).get(run.id, []) if step.kind != StepKind.ROLLBACK]
+        if _cut_short(run):
             # What the cancel settled the handler was waiting for, and still is.
             journal = [
                 step._replace(state=StepState.PENDING) if step.state == StepState.CANCELED else step
                 for step in journal
             ]
         began_at = run.started_at or run.created_at
-        world = world_of(run.id, definition, began_at=began_at, committed=run.started_at is not None)
+        world = world_of(
+            run.id,
+            definition,
+            began_at=began_at,
+            committed=run.started_at is not None,
+            seed=run.seed,
+            depth=run.depth,
+        )
         replay = Replay(definition, run.args_text, journal, world)
         try:
             outcome = replay.start()
@@ -186,13 +194,11 @@ class Harness:
             raise AssertionError(str(outcome.error)) from outcome.error
         self._assert_same_end(run, outcome, asked, {step.number for step in journal})
 
-    def _assert_same_end(
-        self, run: Workflow, outcome: Blocked | Finished, asked: set[int], recorded: set[int]
-    ) -> None:
+    def _assert_same_end(self, run: Workflow, outcome: Outcome, asked: set[int], recorded: set[int]) -> None:
         new = sorted(asked - recorded)
         if new and run.started_at is not None:
             raise AssertionError(f"the handler asks for step {new[0]}, which {run} has no record of")
-        if isinstance(outcome, Blocked) and run.finished and run.state != "canceled":
+        if isinstance(outcome, Blocked) and run.finished and not _cut_short(run):
             raise AssertionError(f"{run} has {run.state}, and its replay waits for steps {outcome.waiting}")
 
     # ── interfering ─────────────────────────────────────────────────────────────────────────────────────────
@@ -230,6 +236,12 @@ class Harness:
     def commits(self) -> int:
         """How many commits there were since the harness began, or since the last `crash_at()`."""
         return self._fault.commits
+
+
+def _cut_short(run: Workflow) -> bool:
+    """True iff the end came from outside of the handler, which was waiting."""
+    timed_out = run.error is not None and run.error.type == dotted_path(WorkflowTimedOut)
+    return timed_out or WorkflowState.CANCELED in (run.state, run.ending)
 
 
 @contextmanager

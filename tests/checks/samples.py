@@ -36,7 +36,7 @@ from django.db import connection, connections, transaction
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from django_workflow.handler.definition import action, mutation, query
+from django_workflow.handler.functions import action, mutation, query
 
 DICE = random.Random(7)
 FOLDER = Path("inbox")

@@ -5,8 +5,8 @@ from datetime import timedelta
 from django.db import connection
 from django.test import override_settings
 
+from django_workflow.engine.drain import known
 from django_workflow.engine.leases import heartbeat
-from django_workflow.handler import registry
 from django_workflow.journal import claims, clock, wakes
 from django_workflow.models import Workflow
 from tests.engine import bodies
@@ -21,7 +21,7 @@ def test_r6_a_shorter_lease_does_not_wait_for_a_beat_of_longer_ones(transactiona
         with heartbeat.holding():  # the thread now waits for a third of 30 seconds
             pass
         with override_settings(DJANGO_WORKFLOW={"LEASE_SECONDS": 1}), heartbeat.holding() as held:
-            (claim,) = claims.claim_workflows(held.token, None, registry.known(), 16)
+            (claim,) = claims.claim_workflows(held.token, None, known(), 16)
             held.claimed = True
             taken_at = clock.read(connection)
             deadline = clock.monotonic() + PATIENCE

@@ -11,9 +11,8 @@ from django.test import override_settings
 
 from django_workflow import Completed, InProgress, workflow
 from django_workflow.engine import branches, leases
-from django_workflow.engine.drain import drain
+from django_workflow.engine.drain import drain, known
 from django_workflow.engine.leases import heartbeat
-from django_workflow.handler import registry
 from django_workflow.journal import claims, clock, processes, wakes
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
@@ -39,7 +38,7 @@ def row(run: Workflow) -> Workflow:
 
 
 def claim(limit: int = 16, **options: Any) -> list[claims.Turnable]:
-    return claims.claim_workflows(processes.token(), None, registry.known(), limit, **options)
+    return claims.claim_workflows(processes.token(), None, known(), limit, **options)
 
 
 def with_a_late_action(harness: Harness) -> Workflow:
@@ -52,7 +51,7 @@ def with_a_late_action(harness: Harness) -> Workflow:
 
 
 def claim_step() -> claims.Runnable | None:
-    return claims.claim_step(processes.token(), None, registry.known())
+    return claims.claim_step(processes.token(), None, known())
 
 
 # ── R1, R2 ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -328,7 +327,7 @@ def test_r5_no_parallel_body_is_begun_past_the_deadline(
     workflow_harness.replace(bodies.act, with_=ran.append)
     with_a_late_action(workflow_harness)
     with heartbeat.holding() as held:
-        claimed = claims.claim_step(held.token, None, registry.known())
+        claimed = claims.claim_step(held.token, None, known())
         assert claimed is not None
         worker_clock[0] = 27.5
         assert branches.run(claimed, held) == 0
@@ -377,7 +376,7 @@ def test_r6_only_no_rows_mean_that_a_lease_is_lost(workflow_harness: Harness) ->
             raise OperationalError(failures.pop())
 
     with heartbeat.holding() as held:
-        (claimed,) = claims.claim_workflows(held.token, None, registry.known(), 1)
+        (claimed,) = claims.claim_workflows(held.token, None, known(), 1)
         held.claimed = True
         with before_statements(fail):
             heartbeat.beat()

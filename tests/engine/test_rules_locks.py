@@ -15,8 +15,7 @@ from django.db import OperationalError, connection, transaction
 
 import django_workflow
 from django_workflow import Canceled, Completed, workflow
-from django_workflow.engine.drain import drain
-from django_workflow.handler import registry
+from django_workflow.engine.drain import drain, known
 from django_workflow.journal import claims, clock, processes, workflows
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness
@@ -41,7 +40,7 @@ def two_running_steps(harness: Harness) -> tuple[Workflow, list[claims.Runnable]
     run = bodies.three_and_sleeps.start("x")
     harness.drain()
     harness.freeze(NOON + timedelta(seconds=10))
-    claimed = [claims.claim_step(processes.token(), None, registry.known()) for _ in range(2)]
+    claimed = [claims.claim_step(processes.token(), None, known()) for _ in range(2)]
     steps = [each for each in claimed if each is not None]
     assert [claims.start_step(each, each.history) for each in steps] == [True, True]
     return run, steps

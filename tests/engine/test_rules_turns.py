@@ -14,8 +14,7 @@ from django.db.transaction import TransactionManagementError
 from django.test import override_settings
 
 from django_workflow import Completed, Failed
-from django_workflow.engine.drain import drain
-from django_workflow.handler import registry
+from django_workflow.engine.drain import drain, known
 from django_workflow.journal import claims, processes
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
@@ -380,7 +379,7 @@ def test_r16_answers_come_in_the_order_in_which_they_became_ready(workflow_harne
 
 
 def _claim_and_start() -> claims.Runnable | None:
-    claimed = claims.claim_step(processes.token(), None, registry.known())
+    claimed = claims.claim_step(processes.token(), None, known())
     if claimed is not None:
         assert claims.start_step(claimed, claimed.history)
     return claimed

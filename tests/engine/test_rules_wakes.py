@@ -8,8 +8,7 @@ import pytest
 from django.db import transaction
 
 from django_workflow import Completed
-from django_workflow.engine.drain import drain
-from django_workflow.handler import registry
+from django_workflow.engine.drain import drain, known
 from django_workflow.journal import claims, processes, workflows
 from django_workflow.models import Workflow
 from django_workflow.testing import Harness
@@ -46,7 +45,7 @@ def test_r8_an_input_does_not_touch_a_live_lease(workflow_harness: Harness) -> N
     run = bodies.two_sleeps.start("x")
     workflow_harness.drain()
     workflow_harness.freeze(NOON + timedelta(seconds=10))
-    (claimed,) = claims.claim_workflows(processes.token(), None, registry.known(), 1)
+    (claimed,) = claims.claim_workflows(processes.token(), None, known(), 1)
     assert workflows.wake(run.id)
     run.refresh_from_db()
     assert (run.lease_owner, run.due_at) == (claimed.token, NOON + timedelta(seconds=40))
@@ -123,7 +122,7 @@ def a_running_action_and_a_turn(harness: Harness) -> tuple[Workflow, claims.Runn
     run = bodies.late_action_and_sleep.start("x")
     harness.drain()
     harness.freeze(start + timedelta(seconds=10))
-    claimed = claims.claim_step(processes.token(), None, registry.known())
+    claimed = claims.claim_step(processes.token(), None, known())
     assert claimed is not None
     assert claims.start_step(claimed, claimed.history)
     harness.freeze(start + timedelta(seconds=20))

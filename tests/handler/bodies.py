@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django_workflow.handler.definition import action, mutation, query
+from django_workflow.handler.functions import action, mutation, query
 
 
 def echo(value: Any = None) -> Any:

@@ -19,6 +19,7 @@ from django_workflow.handler.commands import (
     Answer,
     Blocked,
     Command,
+    Continued,
     Finished,
     Limits,
     Outcome,
@@ -26,7 +27,8 @@ from django_workflow.handler.commands import (
     Violated,
     World,
 )
-from django_workflow.handler.definition import WorkflowDefinition, import_function
+from django_workflow.handler.definition import WorkflowDefinition
+from django_workflow.handler.functions import import_function
 from django_workflow.handler.replay import Replay, as_recorded
 from django_workflow.payloads import encode, encode_error, signature_of
 from django_workflow.states import StepKind, StepState
@@ -200,6 +202,8 @@ def shown(outcome: Outcome) -> object:
             return ("violated", type(error).__name__, str(error))
         case Blocked(waiting):
             return ("waits", waiting)
+        case Continued(arguments):
+            return ("continues", arguments)
 
 
 def assert_replays(run: Live, handler: Any, *args: Any) -> None:

@@ -22,7 +22,7 @@ from django_workflow.exceptions import (
 )
 from django_workflow.handler.commands import Command, Limits
 from django_workflow.handler.context import StepContext
-from django_workflow.handler.definition import function_path, import_function
+from django_workflow.handler.functions import function_path, import_function
 from django_workflow.states import StepKind
 from tests.handler.bodies import Holder, act, double, echo, other, read, write
 from tests.handler.drive import BEGAN, ROOMY, WORKFLOW, Live, assert_replays, define, live, replayed

@@ -15,7 +15,9 @@ from django_workflow.exceptions import (
 )
 from django_workflow.handler import registry
 from django_workflow.handler.context import StepContext
-from django_workflow.handler.definition import WorkflowDefinition, action, mutation, query
+from django_workflow.handler.definition import WorkflowDefinition
+from django_workflow.handler.functions import action, mutation, query
+from django_workflow.handler.options import StartOptions
 from tests.handler.bodies import echo
 from tests.handler.drive import BEGAN, define
 
@@ -108,9 +110,9 @@ def test_a_definition_looks_like_its_handler_and_is_not_called() -> None:
 def test_start_options_are_of_the_copy_and_the_later_one_wins() -> None:
     definition = define(handler)
     later = definition.using(run_after=timedelta(hours=1), priority=3)
-    assert later.start_options == {"run_after": timedelta(hours=1), "priority": 3}
-    assert later.using(run_at=BEGAN, priority=0).start_options == {"run_at": BEGAN, "priority": 0}
-    assert definition.start_options == {}
+    assert later.start_options == StartOptions(run_after=timedelta(hours=1), priority=3)
+    assert later.using(run_at=BEGAN, priority=0).start_options == StartOptions(run_at=BEGAN, priority=0)
+    assert definition.start_options == StartOptions()
     assert (later.handler, later.name, later.version) == (handler, definition.name, 1)
     with pytest.raises(InvalidArguments, match="run_at and run_after"):
         definition.using(run_at=BEGAN, run_after=1)

@@ -1,0 +1,159 @@
+"""Sagas: a workflow that has failed, or was canceled with `rollback=True`, undoes what its steps have done (R29).
+
+Rules of this file: the handler never runs again. One rollback at a time, the last started step's first; each is a
+step of its own that a worker claims like any other, so that attempts, retries, leases and crashes are as everywhere.
+A turn here only decides which comes next. The ending was decided before; it is written when the last has settled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django_workflow.engine import completion, endings
+from django_workflow.engine.leases import Held, LeaseLost
+from django_workflow.engine.transaction import CommitRefused, TurnTransaction
+from django_workflow.exceptions import describe_error
+from django_workflow.handler import registry
+from django_workflow.handler.commands import Recorded
+from django_workflow.handler.functions import import_function, mark_of
+from django_workflow.journal import claims, steps, wakes, workflows
+from django_workflow.journal.claims import Runnable, Turnable
+from django_workflow.journal.database import alias
+from django_workflow.models import Workflow
+from django_workflow.payloads import decode_error, decode_plain, encode_error, signature_of
+from django_workflow.states import StepKind, StepState
+
+EDGES = {"failed": "fail", "canceled": "cancel"}
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+def to_undo(journal: Sequence[Recorded]) -> list[Recorded]:
+    """The steps that are undone, in the order in which that happens: the last started first."""
+    ended = (StepState.COMPLETED, StepState.FAILED)
+    asked = [step for step in journal if step.rollback and step.state in ended]
+    return sorted(asked, key=lambda step: (_began_at(step), step.number), reverse=True)
+
+
+def _began_at(step: Recorded) -> datetime:
+    """When its first attempt began."""
+    first = next((each["started_at"] for each in decode_plain(step.history) if each["started_at"]), None)
+    return datetime.fromisoformat(first) if first else step.started_at or BEGINNING
+
+
+def take(claim: Turnable, journal: Sequence[Recorded], held: Held, pool: str) -> int:
+    """A turn of a workflow that undoes its steps: have the next one undone, or end. Returns 0: it runs no body."""
+    undoing = [step for step in journal if step.kind == StepKind.ROLLBACK]
+    undone = {json.loads(step.args)["step"] for step in undoing}
+    left = [step for step in to_undo(journal) if step.number not in undone]
+    if any(step.state in steps.UNSETTLED for step in undoing):
+        _commit(claim, held, [])
+    elif left and not any(step.state == StepState.FAILED for step in undoing):
+        number = 1 + max(step.number for step in journal)
+        _commit(claim, held, [_row(claim, left[0], number, pool)])
+        wakes.ask(left[0].cluster)
+    else:
+        _end(claim, held)
+    return 0
+
+
+def _row(claim: Turnable, step: Recorded, number: int, pool: str) -> Recorded:
+    function = import_function(step.rollback)
+    mark = mark_of(function)
+    retry = mark.retry if mark is not None else None
+    if isinstance(retry, bool):
+        retry = _policy(claim) if retry else None
+    return Recorded(
+        id=None,
+        number=number,
+        kind=StepKind.ROLLBACK,
+        name=step.rollback.rpartition(".")[2],
+        function=step.rollback,
+        args=json.dumps({"step": step.number}, separators=(",", ":")),
+        result=None,
+        error=None,
+        state=StepState.PENDING,
+        attempts=0,
+        history="[]",
+        due_at=claim.clock.now(),
+        lease_owner=None,
+        seq=None,
+        delivered_at=None,
+        started_at=None,
+        completed_at=None,
+        retry=retry.to_text() if retry else None,
+        timeout=mark.timeout if mark is not None else None,
+        at_most_once=bool(mark.at_most_once) if mark is not None else False,
+        cluster=step.cluster,
+        pool=pool,
+        generation=claim.generation,
+    )
+
+
+def _policy(claim: Turnable) -> Any:
+    definition = registry.find(claim.definition, claim.version)
+    return definition.manager.retry if definition is not None else None
+
+
+def _commit(claim: Turnable, held: Held, new: Sequence[Recorded]) -> None:
+    def write() -> None:
+        if not claims.fence(claim, **claims.release_columns(claim, None)):
+            raise LeaseLost(f"workflow {claim.id} is no longer {claim.token}'s")
+        if new:
+            steps.insert(claim.id, new)
+
+    TurnTransaction().commit(write, held.may_begin)
+
+
+def _end(claim: Turnable, held: Held) -> None:
+    edge = EDGES[claim.ending or "failed"]
+    run = Workflow.objects.using(alias()).only("reason", "error_text").get(id=claim.id)
+    facts: dict[str, Any] = {"error_text": run.error_text} if edge == "fail" else {"reason": run.reason}
+    transaction = TurnTransaction()
+    columns = workflows.ended(edge)
+    try:
+        if claim.on_complete:
+            transaction.open()
+            ended = completion.ended_as(
+                edge, (claim.definition, claim.version), custom_text=claim.custom, **facts
+            )
+            columns["on_complete_error_text"] = completion.run(claim.on_complete, claim.id, ended)
+        transaction.commit(lambda: _write_end(claim, edge, columns, facts), held.may_begin)
+    except CommitRefused as refused:
+        columns["on_complete_error_text"] = encode_error(describe_error(refused.__cause__ or refused))
+        TurnTransaction().commit(lambda: _write_end(claim, edge, columns, facts), held.may_begin)
+    except BaseException as error:
+        transaction.roll_back(error)
+        raise
+
+
+def _write_end(claim: Turnable, edge: str, columns: dict[str, Any], facts: dict[str, Any]) -> None:
+    endings.lock_parent(claim)
+    if not claims.fence(claim, **columns):
+        raise LeaseLost(f"workflow {claim.id} is no longer {claim.token}'s")
+    endings.settle_rest(claim, edge, **facts)
+
+
+# ── the body of a rollback ──────────────────────────────────────────────────────────────────────────────────
+
+
+def kind_of_body(function: Any) -> StepKind:
+    """What a rollback runs as: what it is marked, an action when it isn't."""
+    mark = mark_of(function)
+    return mark.kind if mark is not None else StepKind.ACTION
+
+
+def arguments(claim: Runnable) -> tuple[list[Any], dict[str, Any]]:
+    """What a rollback is called with: error, result, and the arguments of the step that it undoes."""
+    step = steps.find(claim.workflow_id, json.loads(claim.args)["step"])
+    assert step is not None, "a rollback's step is in the journal as long as the rollback is"
+    error = decode_error(step.error) if step.error is not None else None
+    if step.kind == StepKind.WORKFLOW:
+        signature = registry.newest(step.function).signature
+    else:
+        signature = signature_of(import_function(step.function))
+    args, kwargs = signature.decode_arguments(step.args)
+    result = signature.decode_result(step.result) if step.result is not None else None
+    return [error, result, *args], kwargs
