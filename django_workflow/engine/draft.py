@@ -47,7 +47,7 @@ class Draft:
         self._canceled: set[int] = set()  # steps that others may still settle
         self._consumed: dict[int, Sent] = {}  # events, by the step that takes them
         self._overtime: list[Wait] = []  # waits that no event came for
-        self._taken: set[int] = set()  # events, by primary key, that steps of this turn have taken
+        self.taken: set[int] = set()  # events, by primary key, that steps of this turn have taken
         # Commands whose children are to be started, and steps whose children are to be canceled; see `children()`.
         self._children: dict[int, Command] = {}
         self._orphans: set[int] = set()
@@ -64,7 +64,8 @@ class Draft:
 
     # ── what a turn changes ─────────────────────────────────────────────────────────────────────────────────
 
-    def _row(self, command: Command, **columns: Any) -> Recorded:
+    def row(self, command: Command, **columns: Any) -> Recorded:
+        """A row for a command, not yet part of the draft."""
         pool = self._pool if command.kind in BODY_KINDS else ""
         where = command.cluster or self._claim.cluster
         return as_recorded(
@@ -73,20 +74,20 @@ class Draft:
 
     def add(self, command: Command, due_at: datetime | None) -> None:
         """A step that settles outside of this turn: pending, due at `due_at`."""
-        self._put(self._row(command, due_at=due_at))
+        self._put(self.row(command, due_at=due_at))
 
     def start_child(self, command: Command, at: datetime) -> None:
         """A step that waits for a child, which is to be started with it."""
         self._children[command.number] = command
-        self._put(self._row(command, due_at=None, attempts=1, started_at=at))
+        self._put(self.row(command, due_at=None, attempts=1, started_at=at))
 
     def mark(self, command: Command, at: datetime) -> None:
         """A marker: on record, and nothing to wait for."""
-        self._put(self._row(command, state=StepState.COMPLETED, due_at=None, completed_at=at))
+        self._put(self.row(command, state=StepState.COMPLETED, due_at=None, completed_at=at))
 
     def start(self, command: Command, at: datetime) -> Recorded:
         """One more attempt at an action inside the turn, begun at `at`."""
-        step = self._steps.get(command.number) or self._row(command)
+        step = self._steps.get(command.number) or self.row(command)
         state = move_step(StepState(step.state), "start")
         return self._put(step._replace(state=state, attempts=step.attempts + 1, started_at=at, due_at=None))
 
@@ -102,7 +103,7 @@ class Draft:
 
     def settle(self, command: Command, answer: Answer, started_at: datetime, at: datetime) -> None:
         """A body inside the turn has ended."""
-        step = self._steps.get(command.number) or self._row(command, attempts=answer.attempts)
+        step = self._steps.get(command.number) or self.row(command, attempts=answer.attempts)
         failed = answer.state is StepState.FAILED
         self._put(
             step._replace(
@@ -125,7 +126,7 @@ class Draft:
 
     def back_off(self, command: Command, answer: Answer, started_at: datetime, at: datetime) -> None:
         """An attempt inside the turn has failed, and the next one is for whoever claims the step when it is due."""
-        step = self._steps.get(command.number) or self._row(command, attempts=answer.attempts)
+        step = self._steps.get(command.number) or self.row(command, attempts=answer.attempts)
         history = steps.add_attempt(step.history, step.attempts, started_at, at, "failed", answer.text)
         # The table's way: the attempt was begun, whether or not that had a row, and is set back.
         state = move_step(move_step(StepState(step.state), "start"), "set_back")
@@ -150,7 +151,7 @@ class Draft:
         """A step that waits for an event takes this one (P5)."""
         step = self._steps[number]
         self._consumed[number] = event
-        self._taken.add(event.id)
+        self.taken.add(event.id)
         self._put(
             step._replace(
                 state=move_step(StepState(step.state), "fail" if event.error is not None else "complete"),
@@ -191,7 +192,7 @@ class Draft:
         step = self._steps.get(command.number)
         self._children.pop(command.number, None)
         if step is None:
-            self._put(self._row(command, state=StepState.CANCELED, due_at=None, completed_at=at))
+            self._put(self.row(command, state=StepState.CANCELED, due_at=None, completed_at=at))
         elif step.state in steps.UNSETTLED:
             canceled = step._replace(
                 state=move_step(StepState(step.state), "cancel"),
@@ -289,7 +290,7 @@ class Draft:
         for number, event in self._consumed.items():
             if not events.consume(self._workflow_id, number, event.id):
                 raise TurnAborted(f"event {event.id} of workflow {self._workflow_id} is taken already")
-        if self._overtime and events.came_in_time(self._workflow_id, self._overtime, self._taken):
+        if self._overtime and events.came_in_time(self._workflow_id, self._overtime, self.taken):
             raise TurnAborted(f"an event came just in time for workflow {self._workflow_id}")
         missing = [number for number in (*self._children, *self._orphans) if number not in ids]
         if missing:
