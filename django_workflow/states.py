@@ -10,7 +10,7 @@ from django_workflow.exceptions import InternalError
 
 
 class WorkflowState(StrEnum):
-    """Where a workflow stands. Only `in_progress` ever changes; a restart begins a new generation."""
+    """Where a workflow stands. Only `in_progress` changes by itself; a restart, which is explicit, begins a new generation."""
 
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
@@ -45,6 +45,10 @@ WORKFLOW_TRANSITIONS: dict[tuple[WorkflowState, str], WorkflowState] = {
     (WorkflowState.IN_PROGRESS, "complete"): WorkflowState.COMPLETED,
     (WorkflowState.IN_PROGRESS, "fail"): WorkflowState.FAILED,
     (WorkflowState.IN_PROGRESS, "cancel"): WorkflowState.CANCELED,
+    (WorkflowState.IN_PROGRESS, "restart"): WorkflowState.IN_PROGRESS,  # of one that is parked
+    (WorkflowState.COMPLETED, "restart"): WorkflowState.IN_PROGRESS,
+    (WorkflowState.FAILED, "restart"): WorkflowState.IN_PROGRESS,
+    (WorkflowState.CANCELED, "restart"): WorkflowState.IN_PROGRESS,
 }
 
 STEP_TRANSITIONS: dict[tuple[StepState, str], StepState] = {

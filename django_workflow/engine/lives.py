@@ -21,7 +21,7 @@ from django_workflow.journal import clock, events, steps, wakes, workflows
 from django_workflow.journal.clock import Now
 from django_workflow.journal.database import alias, atomic, retrying
 from django_workflow.models import Step, Workflow
-from django_workflow.states import StepKind, StepState, WorkflowState
+from django_workflow.states import StepKind, StepState, WorkflowState, move_workflow
 
 Position = int | str | Callable[..., Any] | WorkflowDefinition[Any, Any]
 
@@ -83,7 +83,7 @@ def _begin_again(run: Workflow) -> None:
     parked = run.state == WorkflowState.IN_PROGRESS
     known = registry.find(run.definition, run.version)
     changes: dict[str, Any] = {
-        "state": WorkflowState.IN_PROGRESS,
+        "state": move_workflow(WorkflowState(run.state), "restart"),
         # A parked one has no ending that a new generation could follow: its steps that are running stay its own.
         "generation": F("generation") + (0 if parked else 1),
         "version": run.version if known else _newest_version(run),
