@@ -28,7 +28,6 @@ Position = int | str | Callable[..., Any] | WorkflowDefinition[Any, Any]
 # What one life leaves to the next; everything else begins anew.
 _COPIED = (
     "definition",
-    "version",
     "args_text",
     "labels_text",
     "priority",
@@ -81,12 +80,11 @@ def _is_dropped(step: Recorded, first: int | None) -> bool:
 
 def _begin_again(run: Workflow) -> None:
     parked = run.state == WorkflowState.IN_PROGRESS
-    known = registry.find(run.definition, run.version)
     changes: dict[str, Any] = {
         "state": move_workflow(WorkflowState(run.state), "restart"),
         # A parked one has no ending that a new generation could follow: its steps that are running stay its own.
         "generation": F("generation") + (0 if parked else 1),
-        "version": run.version if known else _newest_version(run),
+        "version": _version(run),
         "result_text": None,
         "error_text": None,
         "on_complete_error_text": None,
@@ -106,8 +104,10 @@ def _begin_again(run: Workflow) -> None:
     Workflow.objects.using(alias()).filter(id=run.id).update(**changes)
 
 
-def _newest_version(run: Workflow) -> int:
-    """The version that a restart goes on with when the code no longer has the workflow's own."""
+def _version(run: Workflow) -> int:
+    """The version that it goes on with: its own, or the newest when the code no longer has that."""
+    if registry.find(run.definition, run.version) is not None:
+        return run.version
     versions = [version for name, version in registry.known() if name == run.definition]
     return max(versions, default=run.version)
 
@@ -197,6 +197,7 @@ def _copy(run: Workflow) -> Workflow:
         id=clock.new_id(),
         seed=run.seed
         or str(run.id),  # its dice fall as the original's, or the kept journal would not be repeated
+        version=_version(run),
         due_at=Now(),
         created_at=Now(),
         **columns,

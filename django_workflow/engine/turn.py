@@ -90,6 +90,8 @@ class Turn:
         self._definition = _definition(claim)
         self._deadline = claim.deadline_at or _first_deadline(claim)
         self._began_at = claim.started_at or claim.clock.now()
+        # Only a restart and a fork leave a workflow that has begun without the fingerprint of any code.
+        self._resumed_at = claim.clock.now() if claim.started_at and not claim.fingerprint else None
         self._replay = Replay(self._definition, claim.args, journal, self._world())
         self.place = Place(pool_of(self._definition), known, claim)
         self._draft = Draft(claim, journal, self.place.pool)
@@ -227,6 +229,7 @@ class Turn:
             claim.id,
             self._definition,
             began_at=self._began_at,
+            resumed_at=self._resumed_at,
             committed=claim.started_at is not None if committed is None else committed,
             seed=claim.seed,
             depth=claim.depth,

@@ -81,6 +81,7 @@ def world_of(
     committed: bool,
     seed: str = "",
     depth: int = 0,
+    resumed_at: datetime | None = None,
 ) -> World:
     """The world of a workflow.
 
@@ -91,6 +92,7 @@ def world_of(
         committed: whether a turn of it has ever committed.
         seed: of its dice, where it isn't its id.
         depth: levels of parents above it.
+        resumed_at: the time of the first turn after a restart, or of a fork; else None.
 
     """
     return World(
@@ -103,6 +105,7 @@ def world_of(
         ),
         depth=depth,
         redact=(*settings.REDACT, *definition.redact),
+        resumed_at=resumed_at,
         retry=definition.manager.retry,
         action_retry=definition.action_retry,
         prepare=refuse_database,

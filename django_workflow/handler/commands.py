@@ -122,6 +122,8 @@ class World:
     prepare: Callable[[], object] = lambda: None
     depth: int = 0  # 0 for a root, else its parent's and 1
     redact: tuple[str, ...] = ()  # names whose values no text shows
+    # When a restart or a fork begins: what is asked for anew counts its time from here at the earliest. Else None.
+    resumed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

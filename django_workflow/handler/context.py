@@ -469,7 +469,7 @@ class StepContext:
 
     def _later(self, what: str, seconds: float) -> datetime:
         try:
-            return self.now() + timedelta(seconds=seconds)
+            return self._replay.counts_from + timedelta(seconds=seconds)
         except OverflowError:
             raise InvalidArguments(
                 f"step.{what}()", [f"{seconds} seconds from now is past the year 9999"]

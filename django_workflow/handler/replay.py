@@ -181,6 +181,12 @@ class Replay(Timers):
                 self._mark(marker)  # the call was removed: what is left is the code that it had let through
         return len(self.commands) + 1
 
+    @property
+    def counts_from(self) -> datetime:
+        """From when a timer counts that is asked for now: after a restart not from an answer of long ago."""
+        resumed_at = self.world.resumed_at
+        return self.now if resumed_at is None else max(self.now, resumed_at)
+
     def time(self) -> float:
         return (self.now - self.world.began_at).total_seconds()
 
@@ -189,7 +195,7 @@ class Replay(Timers):
             return
         handle.number = self.next_number()
         seconds = round(max(float(delay), 0.0), 6)  # an int, too, is told as a float
-        self._record(sleep_command(handle.number, "sleep", seconds, self.now), handle)
+        self._record(sleep_command(handle.number, "sleep", seconds, self.counts_from), handle)
 
     def drop_timer(self, handle: Timer) -> None:
         if self._waiting.pop(handle.number, None) is not None:
