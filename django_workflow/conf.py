@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
 
 from django_workflow.retry import Retry
 
@@ -57,7 +57,7 @@ class Settings:
         "fail"
     )
 
-    RETRY: Annotated[Retry, Field(description="a Retry")] = field(default_factory=Retry)
+    RETRY: Annotated[InstanceOf[Retry], Field(description="a Retry")] = field(default_factory=Retry)
     RETRY_ACTIONS: Switch = False
 
     RETENTION: Annotated[
@@ -159,8 +159,11 @@ def _fits(key: str, value: object) -> bool:
 
 @cache
 def _adapter(key: str) -> TypeAdapter[Any]:
+    annotation = _annotation(key)
+    if is_dataclass(get_args(annotation)[0]):
+        return TypeAdapter(annotation)  # pydantic takes no config for one; `InstanceOf` is as strict
     # Strict, so that True is no number and "30" is no count of seconds.
-    return TypeAdapter(_annotation(key), config=ConfigDict(strict=True, allow_inf_nan=False))
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 @cache
@@ -169,7 +172,7 @@ def _annotation(key: str) -> Any:
 
 
 def _description(key: str) -> str:
-    _, bounds = get_args(_annotation(key))
+    *_, bounds = get_args(_annotation(key))
     return str(bounds.description)
 
 

@@ -18,12 +18,13 @@ from django_workflow.engine.transaction import CommitRefused, TurnTransaction
 from django_workflow.exceptions import describe_error
 from django_workflow.handler import registry
 from django_workflow.handler.commands import Recorded
-from django_workflow.handler.functions import import_function, mark_of
+from django_workflow.handler.functions import StepMark, import_function, mark_of
 from django_workflow.journal import claims, steps, wakes, workflows
 from django_workflow.journal.claims import Runnable, Turnable
 from django_workflow.journal.database import alias
 from django_workflow.models import Workflow
 from django_workflow.payloads import decode_error, decode_plain, encode_error, signature_of
+from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
 
 EDGES = {"failed": "fail", "canceled": "cancel"}
@@ -61,10 +62,8 @@ def take(claim: Turnable, journal: Sequence[Recorded], held: Held, pool: str) ->
 
 def _row(claim: Turnable, step: Recorded, number: int, pool: str) -> Recorded:
     function = import_function(step.rollback)
-    mark = mark_of(function)
-    retry = mark.retry if mark is not None else None
-    if isinstance(retry, bool):
-        retry = _policy(claim) if retry else None
+    mark = mark_of(function) or StepMark(StepKind.ACTION)
+    retry = _retry(claim, mark)
     return Recorded(
         id=None,
         number=number,
@@ -84,17 +83,22 @@ def _row(claim: Turnable, step: Recorded, number: int, pool: str) -> Recorded:
         started_at=None,
         completed_at=None,
         retry=retry.to_text() if retry else None,
-        timeout=mark.timeout if mark is not None else None,
-        at_most_once=bool(mark.at_most_once) if mark is not None else False,
+        timeout=mark.timeout,
+        at_most_once=bool(mark.at_most_once),
         cluster=step.cluster,
         pool=pool,
         generation=claim.generation,
     )
 
 
-def _policy(claim: Turnable) -> Any:
+def _retry(claim: Turnable, mark: StepMark) -> Retry | None:
+    """How it is attempted again: as its mark says, else by the defaults for what it runs as."""
     definition = registry.find(claim.definition, claim.version)
-    return definition.manager.retry if definition is not None else None
+    if definition is None or isinstance(mark.retry, Retry):
+        return mark.retry if isinstance(mark.retry, Retry) else None
+    if mark.retry is None:
+        return definition.action_retry if mark.kind == StepKind.ACTION else None
+    return definition.manager.retry if mark.retry else None
 
 
 def _commit(claim: Turnable, held: Held, new: Sequence[Recorded]) -> None:
@@ -115,6 +119,8 @@ def _end(claim: Turnable, held: Held) -> None:
     columns = workflows.ended(edge)
     try:
         if claim.on_complete:
+            if not held.may_begin():  # R5
+                raise LeaseLost(f"the lease {claim.token} of workflow {claim.id} ran out")
             transaction.open()
             ended = completion.ended_as(
                 edge, (claim.definition, claim.version), custom_text=claim.custom, **facts

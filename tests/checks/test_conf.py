@@ -7,7 +7,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from django_workflow import conf
+from django_workflow import Retry, conf
 
 CONTRACT = {
     "CLUSTER": None,
@@ -42,6 +42,17 @@ def test_defaults(key: str) -> None:
 def test_the_defaults_written_out_are_accepted() -> None:
     assert conf.problems() == []
     assert conf.settings.LEASE_SECONDS == 30
+
+
+def test_a_retry_is_taken_as_it_is_and_nothing_else_for_one() -> None:
+    quick = Retry(max_attempts=2, initial=0.1)
+    with override_settings(DJANGO_WORKFLOW={"RETRY": quick}):
+        assert conf.problems() == []
+        assert conf.settings.RETRY is quick
+    for wrong in ({"max_attempts": 2}, 3, None, True):
+        with override_settings(DJANGO_WORKFLOW={"RETRY": wrong}):
+            (problem,) = conf.problems()
+            assert problem.message.endswith("it must be a Retry.")
 
 
 @pytest.mark.parametrize("debug", [True, False])
