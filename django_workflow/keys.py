@@ -62,7 +62,7 @@ def _is_label_value(value: Any) -> bool:
 def text_of(value: Any) -> str:
     """A label's value as the text by which it is found: `42` and `"42"` are the same label."""
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # of an Enum's member its value, as JSON has it, too
     try:
         return json.dumps(value)
     except ValueError:  # an integer of thousands of digits

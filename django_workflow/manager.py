@@ -211,8 +211,7 @@ class WorkflowManager:
         """
         known = _resolve(definition)
         run = starting.start(known, _encode(known, args, kwargs), known.start_options)
-        if known.start_options.eager:
-            transaction.on_commit(partial(drain.take_one, run.id), using=alias(), robust=True)
+        _begin_if_eager(known, [run])
         return run
 
     def start_many(
@@ -240,7 +239,9 @@ class WorkflowManager:
             raise UsageError(
                 f"start_many() with the key {known.start_options.key!r}: a key is for one workflow; start each with its own"
             )
-        return starting.start_many(known, _encode_each(known, args), known.start_options)
+        runs = starting.start_many(known, _encode_each(known, args), known.start_options)
+        _begin_if_eager(known, runs)
+        return runs
 
     def schedule(
         self,
@@ -724,6 +725,12 @@ def _encode(definition: WorkflowDefinition[Any, Any], args: Sequence[Any], kwarg
         limit=settings.VALUE_LIMIT,
         defaults=True,
     )
+
+
+def _begin_if_eager(definition: WorkflowDefinition[Any, Any], runs: Iterable[Workflow]) -> None:
+    if definition.start_options.eager:
+        for run in runs:
+            transaction.on_commit(partial(drain.take_one, run.id), using=alias(), robust=True)
 
 
 def _encode_each(definition: WorkflowDefinition[Any, Any], each: Iterable[Any]) -> list[str]:

@@ -17,7 +17,7 @@ from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.options import StartOptions
 from django_workflow.journal import clock, wakes, workflows
 from django_workflow.journal.claims import Turnable
-from django_workflow.journal.database import RETRIES, alias, atomic, connection
+from django_workflow.journal.database import RETRIES, alias, atomic, connection, retrying
 from django_workflow.keys import digest
 from django_workflow.models import Workflow
 
@@ -43,10 +43,20 @@ def start_many(
     options = _complete(definition, options)
     runs = [_new(definition, each, options) for each in args]
     if runs:
+        _insert_many(runs)
+    return [workflows.as_stored(run) for run in runs]
+
+
+@retrying
+def _insert_many(runs: Sequence[Workflow]) -> None:
+    try:
         with atomic():
             workflows.insert_many(runs)
             _tell(runs)
-    return [workflows.as_stored(run) for run in runs]
+    except IntegrityError:
+        # A repetition, after a connection was lost: the first one had committed (R18).
+        if connection().in_atomic_block or not Workflow.objects.using(alias()).filter(id=runs[0].id).exists():
+            raise
 
 
 def _new(definition: WorkflowDefinition[Any, Any], args: str, options: StartOptions) -> Workflow:
@@ -55,6 +65,7 @@ def _new(definition: WorkflowDefinition[Any, Any], args: str, options: StartOpti
     )
 
 
+@retrying
 def _start_with_key(definition: WorkflowDefinition[Any, Any], key: str, run: Workflow) -> Workflow:
     for attempt in range(1, RETRIES + 1):
         known = workflows.with_key(definition.name, key)
