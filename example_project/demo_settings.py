@@ -17,6 +17,8 @@ DATABASES = {"default": sqlite(DEMO_DATABASE)}
 MEDIA_ROOT = DEMO_FOLDER / "media"
 
 COOLING_OFF = timedelta(seconds=float(os.environ.get("DEMO_COOLING_OFF") or 5))
+APPROVAL_TIME = timedelta(minutes=5)
+AGENCY_SECONDS = 0.3
 
 # The user whom the demo creates in its own database: name and password.
 DEMO_LOGIN = ("demo", "demo")

@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "django_q",
     "django_workflow",
     "example_project.documents",
+    "example_project.publishing",
 ]
 
 MIDDLEWARE = [
@@ -110,3 +111,7 @@ DJANGO_WORKFLOW: dict[str, Any] = {}
 
 # How long a document rests between its analysis and its publication.
 COOLING_OFF = timedelta(days=30)
+
+# How long a release waits for somebody's approval, and how many seconds the agency takes for an answer.
+APPROVAL_TIME = timedelta(days=7)
+AGENCY_SECONDS = 0.0

@@ -17,6 +17,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from example_project.settings import AGENCY_SECONDS as AGENCY_SECONDS
+from example_project.settings import APPROVAL_TIME as APPROVAL_TIME
 from example_project.settings import COOLING_OFF as COOLING_OFF
 from tests.servers import MARIADB, POSTGRES, REDIS_URL, Server
 
@@ -96,6 +98,7 @@ INSTALLED_APPS = [
     "django_q",
     "django_workflow",
     "example_project.documents",
+    "example_project.publishing",
     "tests.shop",
 ]
 MIDDLEWARE = [

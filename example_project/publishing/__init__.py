@@ -1,0 +1,1 @@
+"""The second app of the example: documents that appear together, once somebody has said yes."""
