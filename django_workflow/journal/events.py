@@ -57,8 +57,10 @@ def send(workflow_id: UUID, name: str, value: str | None, error: str | None, key
             return None
         sent = Event.objects.using(alias()).filter(workflow_id=workflow_id)
         key_digest = None if key is None else digest(key)
-        if key_digest is not None and (known := sent.filter(key_digest=key_digest).first()) is not None:
-            return known
+        if key_digest is not None:
+            known = sent.filter(key_digest=key_digest).select_for_update().first()  # R21
+            if known is not None:
+                return known
         limit = settings.PENDING_EVENT_LIMIT
         if sent.unconsumed().count() >= limit:
             raise LimitReached(
@@ -76,7 +78,7 @@ def send(workflow_id: UUID, name: str, value: str | None, error: str | None, key
             sent_at=Now(),
         )
         event.save(using=alias(), force_insert=True)
-        del event.__dict__["sent_at"]  # the database made it: whoever asks gets it from there
+        event.__dict__.pop("sent_at", None)  # the database made it: whoever asks gets it from there
         cluster = Workflow.objects.using(alias()).values_list("cluster", flat=True).get(id=workflow_id)
         wakes.ask(cluster)
         return event
@@ -116,10 +118,14 @@ def came_in_time(workflow_id: UUID, waits: Sequence[Wait], taken: Iterable[int])
     in_time = Q()
     for wait in waits:
         in_time |= Q(name=wait.event, sent_at__lte=wait.until)
-    names = {wait.event for wait in waits}
     rows = Event.objects.using(alias()).filter(in_time, workflow_id=workflow_id).unconsumed()
-    # Names again, exactly: a database may take texts for equal that differ in case.
-    return any(name in names for name in rows.exclude(id__in=list(taken)).values_list("name", flat=True))
+    rows = rows.exclude(id__in=list(taken)).select_for_update()  # R21
+    # Once more, exactly: a database may take names for equal that differ in case.
+    return any(
+        name == wait.event and (wait.until is None or sent_at <= wait.until)
+        for name, sent_at in rows.values_list("name", "sent_at")
+        for wait in waits
+    )
 
 
 def give_back(workflow_id: UUID, step_ids: Sequence[int]) -> None:
