@@ -371,11 +371,11 @@ class StepContext:
         True, and on record, for workflows that come to this point for the first time with the new code; False for those
         that had passed it before. The first call for a name decides for the whole workflow.
         """
-        return self._replay.patched(_step_name(patch))
+        return self._replay.patched(_patch_name("patched", patch))
 
     def deprecate_patch(self, patch: str) -> None:
         """In place of `patched()` once no workflow is on the old path any more, until the line can be removed."""
-        self._replay.deprecate(_step_name(patch))
+        self._replay.deprecate(_patch_name("deprecate_patch", patch))
 
     def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
         """End this journal and go on with a fresh one, under the same id, key and labels, with these arguments.
@@ -575,8 +575,20 @@ def _cluster(name: str) -> str:
     return name
 
 
+def _patch_name(call: str, patch: str) -> str:
+    if not _is_name(patch):
+        raise UsageError(
+            f"step.{call}({patch!r}): a patch is named by 1 to {STEP_NAME_LIMIT} printable characters"
+        )
+    return patch
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and 1 <= len(name) <= STEP_NAME_LIMIT and name.isprintable()
+
+
 def _step_name(name: str) -> str:
-    if not isinstance(name, str) or not 1 <= len(name) <= STEP_NAME_LIMIT or not name.isprintable():
+    if not _is_name(name):
         raise UsageError(
             f"step.using(name={name!r}): a step's name has 1 to {STEP_NAME_LIMIT} printable characters"
         )

@@ -80,6 +80,8 @@ class Replay(Timers):
         self._definition = definition
         self._args = args
         self._recorded = {step.number: step for step in journal}
+        self._last_recorded = max(self._recorded, default=0)
+        self._markers = frozenset(step.name for step in journal if step.kind == StepKind.MARKER)
         self._waiting: dict[int, OrderedFuture | Timer] = {}
         self._logs: list[tuple[logging.Logger, logging.LogRecord]] = []
         self._violation: BaseException | None = None
@@ -206,13 +208,15 @@ class Replay(Timers):
         if self._is_over():
             return True
         if patch not in self._patches:
-            self._patches[patch] = self._find_marker(patch) or self._at_frontier()
-            if self._patches[patch] and self._marker() == patch:
+            if self._find_marker(patch):
                 self._mark(patch)
-            elif self._patches[patch]:
+            elif patch not in self._markers and self._at_frontier():
                 command = marker_command(len(self.commands) + 1, patch)
                 self._check_limits(command)
                 self.commands.append(command)
+                self._patches[patch] = True
+            # On record at another place: the call was moved, and the change is in force all the same.
+            self._patches.setdefault(patch, patch in self._markers)
         return self._patches[patch]
 
     def deprecate(self, patch: str) -> None:
@@ -278,10 +282,12 @@ class Replay(Timers):
         return False
 
     def _at_frontier(self) -> bool:
-        return len(self.commands) + 1 not in self._recorded
+        # Nothing behind it, either: a restart leaves holes where steps were given up.
+        return len(self.commands) >= self._last_recorded
 
     def _mark(self, name: str) -> None:
         self.commands.append(marker_command(len(self.commands) + 1, name))
+        self._patches[name] = True
 
     def _count_refused_asks(self) -> None:
         # `while True: try: await step… except Exception: pass` around a step that is refused (bad arguments, a limit)

@@ -162,6 +162,8 @@ class Live:
                 delivered_at=self.replay.delivered[seq - 1].at,
             )
         state = StepState.CANCELED if command.number in self.replay.canceled else StepState.PENDING
+        if command.kind == StepKind.MARKER:
+            state = StepState.COMPLETED  # settles by itself, and is delivered to nobody
         return as_recorded(command, id=command.number, state=state)
 
 
