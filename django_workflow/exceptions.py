@@ -516,6 +516,13 @@ def _safe(read: Callable[[], str]) -> str:
         return f"<no message: reading it raised {dotted_path(type(error)).removeprefix('builtins.')}>"
 
 
+def shown(value: object) -> str:
+    """`repr(value)` for an error text, shortened; never raises."""
+    if isinstance(value, int) and value.bit_length() > 4000:
+        return f"an integer of {value.bit_length():,} bits"  # Python refuses to write very long ones down
+    return _shorten(_safe(functools.partial(repr, value)), 500)
+
+
 def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

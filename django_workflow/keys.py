@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from django_workflow.exceptions import InvalidArguments
+from django_workflow.exceptions import InvalidArguments, shown
 
 KEY_LIMIT = 200
 LABEL_NAME_LIMIT = 100
@@ -28,24 +28,24 @@ def key_problem(key: Any) -> str | None:
     """What is wrong with a key; None when nothing is."""
     if isinstance(key, str) and 1 <= len(key) <= KEY_LIMIT and key.isprintable():
         return None
-    return f"key: {key!r} is no key; give 1 to {KEY_LIMIT} printable characters"
+    return f"key: {shown(key)} is no key; give 1 to {KEY_LIMIT} printable characters"
 
 
 def label_problems(labels: Any) -> list[str]:
     """All that is wrong with labels."""
     if not isinstance(labels, Mapping):
-        return [f"labels: {labels!r} is no dict of names and values"]
+        return [f"labels: {shown(labels)} is no dict of names and values"]
     problems = []
     if len(labels) > LABELS_LIMIT:
         problems.append(f"labels: {len(labels)} are given, and a workflow has {LABELS_LIMIT} at most")
     for name, value in labels.items():
         if not isinstance(name, str) or not 1 <= len(name) <= LABEL_NAME_LIMIT or not name.isprintable():
             problems.append(
-                f"labels: the name {name!r} has to be 1 to {LABEL_NAME_LIMIT} printable characters"
+                f"labels: the name {shown(name)} has to be 1 to {LABEL_NAME_LIMIT} printable characters"
             )
         elif not _is_label_value(value):
             problems.append(
-                f"labels[{name!r}]: {value!r} is no label; give a text of at most {LABEL_VALUE_LIMIT} printable "
+                f"labels[{shown(name)}]: {shown(value)} is no label; give a text of at most {LABEL_VALUE_LIMIT} printable "
                 "characters, a number, True, False or None"
             )
     return problems

@@ -9,13 +9,12 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from django_workflow.exceptions import InvalidArguments, InvalidDefinition, StepKindMismatch
+from django_workflow.exceptions import InvalidArguments, InvalidDefinition, StepKindMismatch, shown
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 MARK = "__workflow_step__"
+LONGEST = 1000 * 365 * 86_400  # seconds: what comes after a timeout still has to be a date
 ABSENT: Any = object()  # tells @query() from @query(None)
 
 
@@ -130,11 +130,13 @@ def checked_timeout(call: str, timeout: Any) -> float | None:
     if timeout is None:
         return None
     seconds = timeout.total_seconds() if hasattr(timeout, "total_seconds") else timeout
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise InvalidArguments(
-            call, [f"timeout: {timeout!r} is no duration above 0; give seconds or a timedelta"]
-        )
-    return float(seconds)
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= LONGEST:
+        return float(seconds)
+    if isinstance(seconds, int | float) and seconds > LONGEST:
+        raise InvalidArguments(call, [f"timeout: {shown(timeout)} is longer than 1,000 years; leave it out"])
+    raise InvalidArguments(
+        call, [f"timeout: {shown(timeout)} is no duration above 0; give seconds or a timedelta"]
+    )
 
 
 def function_path(function: Any, kind: StepKind | None, *, what: str = "the step") -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django_workflow.conf import settings
-from django_workflow.exceptions import InvalidArguments
+from django_workflow.exceptions import InvalidArguments, shown
 from django_workflow.handler.functions import checked_timeout, function_path
 from django_workflow.keys import key_problem, label_problems
 from django_workflow.payloads import encode
@@ -64,14 +64,14 @@ def _checked(call: str, name: str, value: Any, problems: list[str]) -> Any:
             try:
                 return _duration(value)
             except (TypeError, ValueError):
-                problem = f"run_after: {value!r} is no duration; give seconds or a timedelta"
+                problem = f"run_after: {shown(value)} is no duration; give seconds or a timedelta"
             except OverflowError:
-                problem = f"run_after: {value!r} from now is past the year 9999"
+                problem = f"run_after: {shown(value)} from now is past the year 9999"
         case "priority":
             is_priority = type(value) is int and abs(value) <= PRIORITY_LIMIT
-            problem = None if is_priority else f"priority: {value!r} is no whole number of 32 bits"
+            problem = None if is_priority else f"priority: {shown(value)} is no whole number of 32 bits"
         case "eager":
-            problem = None if isinstance(value, bool) else f"eager: {value!r} is neither True nor False"
+            problem = None if isinstance(value, bool) else f"eager: {shown(value)} is neither True nor False"
         case "on_complete":
             return function_path(value, StepKind.MUTATION, what=f"{call}: on_complete")
         case "context":
@@ -85,11 +85,11 @@ def _checked(call: str, name: str, value: Any, problems: list[str]) -> Any:
 
 def _moment_problem(moment: Any) -> str | None:
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        return f"run_at: {moment!r} is no aware datetime; give one with a time zone"
+        return f"run_at: {shown(moment)} is no aware datetime; give one with a time zone"
     try:
         moment.astimezone(UTC)
     except OverflowError:
-        return f"run_at: {moment!r} is outside of the years 1 to 9999 in UTC"
+        return f"run_at: {shown(moment)} is outside of the years 1 to 9999 in UTC"
     return None
 
 
