@@ -486,6 +486,8 @@ class Tick(models.Model):
 
     schedule = models.CharField(primary_key=True, max_length=100)  # the name of django-q2's row
     last_at = models.DateTimeField()
+    # How it ticked then; where that has changed, it begins anew. "": it is being made.
+    timing = models.CharField(max_length=120, default="", blank=True)
 
     class Meta:
         default_permissions = ()

@@ -1,4 +1,4 @@
-"""The dotted path that stands in queue payloads. Nothing escapes it: django-q2 would repeat or lose the worker."""
+"""The dotted paths that stand in queue payloads. Nothing escapes them: django-q2 would repeat or lose the worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 from django.db import connections
 
-from django_workflow.cluster import lifecycle
+from django_workflow.cluster import lifecycle, schedules
 from django_workflow.conf import settings
 from django_workflow.engine.drain import drain as drain_engine
 
@@ -40,6 +40,25 @@ def drain(cluster: object = "", *_: object) -> None:
         logger.exception("A drain of the cluster %r was interrupted.", cluster)
         _drop_broken_connections()
     lifecycle.nudge()
+
+
+def tick(*_: object, **__: object) -> None:
+    """Answer django-q2's own firing of a schedule: start what is due, if the ticker has not done it already.
+
+    What the message says doesn't matter: when it was sent late, twice or for a schedule that is gone, nothing is due.
+    """
+    if lifecycle.orphaned():
+        lifecycle.leave("")
+    try:
+        schedules.start_due(settings.DRAIN_SECONDS)
+    except Exception:
+        logger.exception("A look at the schedules ended early; the ticker takes another one.")
+        _drop_broken_connections()
+    except BaseException:
+        if not lifecycle.in_worker():
+            raise
+        logger.exception("A look at the schedules was interrupted.")
+        _drop_broken_connections()
 
 
 def _drop_broken_connections() -> None:

@@ -7,6 +7,8 @@ process that has drained looks too: it may have written a timer that is due befo
 
 Where wake-ups are sent and nobody takes them, a worker that is idle drains in a thread of its own: django-q2's
 queue may be stuck (a worker was killed while it held the queue's lock), and no health check of its own shows it.
+
+Who leads also starts what schedules have due, and sweeps out what the retention doesn't keep.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from django_q.conf import Conf
 from django_workflow.cluster import wakeups
 from django_workflow.cluster.heads import HIDDEN, Call, Head
 from django_workflow.cluster.neighbours import Neighbours
+from django_workflow.cluster.retention import Sweeper
+from django_workflow.cluster.schedules import Agenda
 from django_workflow.conf import settings
 from django_workflow.engine.drain import drain
 from django_workflow.journal import due, leader, processes
@@ -70,6 +74,8 @@ class Ticker:
         self._nudged = threading.Event()
         self._neighbours = Neighbours()
         self._heads: dict[str, Head] = {}
+        self._agenda = Agenda()
+        self._sweeper = Sweeper(stopping)
         self._look: Look | None = None  # the last one
         self._leading = False
         self._alert = (
@@ -111,17 +117,22 @@ class Ticker:
             self._nudged.clear()
             self._alert = True
             self._look_at = min(self._look_at, self._looked_at + settings.TICK_SECONDS)
+            self._agenda.hasten()
         watching = self._is_watching()
         if watching:
             self._watch()
         if monotonic() >= self._look_at:
             self._take_a_look(watching)
+        if self._leading and self._look is not None:
+            self._keep_house(self._look)
 
     def _wait(self) -> None:
         if self._failures:
             seconds = min(POLL_SECONDS * 2**self._failures, LONGEST_PAUSE)
         else:
-            at = min(self._look_at, self._renew_at) if self._leading else self._look_at
+            at = self._look_at
+            if self._leading:
+                at = min(at, self._renew_at, self._agenda.due_at)
             seconds = min(at - monotonic(), POLL_SECONDS)
         if seconds > 0:
             self._nudged.wait(seconds)
@@ -211,6 +222,19 @@ class Ticker:
             ]
             after += [settings.TICK_SECONDS] if woken else []
         self._look_at = self._looked_at + max(min(after), settings.TICK_SECONDS)
+
+    # ── what is done once ────────────────────────────────────────────────────────────────────────────────────
+
+    def _keep_house(self, look: Look) -> None:
+        """Start what schedules have due, and sweep. Two leaders at once do no harm."""
+        if (now := monotonic()) >= self._agenda.due_at:
+            try:
+                self._agenda.look(look.now + timedelta(seconds=now - self._looked_at))
+            except Exception as error:
+                if passes(error):
+                    raise
+                logger.exception("The schedules can't be read; wake-ups go on.")
+        self._sweeper.look()
 
     # ── helping out ──────────────────────────────────────────────────────────────────────────────────────────
 

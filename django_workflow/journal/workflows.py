@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, Q, Value, When
 
 from django_workflow.handler.options import StartOptions
 from django_workflow.journal import clock
@@ -273,9 +273,9 @@ def delete(workflow_id: UUID) -> bool:
         if _lock_finished(Workflow.objects.using(alias()).filter(id=workflow_id)) is None:
             return False
         family = descendants([workflow_id])
-        running = Workflow.objects.using(alias()).filter(id__in=family, state=IN_PROGRESS)
-        if (child := running.values_list("id", flat=True).first()) is not None:
-            raise StillRunning(child)
+        for child, state in _lock(family):
+            if state == IN_PROGRESS:
+                raise StillRunning(child)
         erase([workflow_id, *family])
         return True
 
@@ -285,6 +285,21 @@ def _lock_finished(rows: Any, *, skip_locked: bool = False) -> UUID | None:
     finished = rows.exclude(state=IN_PROGRESS).select_for_update(skip_locked=skip)
     found: UUID | None = finished.values_list("id", flat=True).first()
     return found
+
+
+def _lock(workflow_ids: Sequence[UUID], *, skip_locked: bool = False) -> list[tuple[UUID, str]]:
+    """Lock workflows, parents first, and say in which state they are now; those that are gone or held are left out."""
+    # Under the lock: one that is restarted by itself at this moment is not to vanish (R21).
+    skip = skip_locked and connection().features.has_select_for_update_skip_locked
+    return [
+        found
+        for at in range(0, len(workflow_ids), BATCH)
+        for found in Workflow.objects.using(alias())
+        .filter(id__in=workflow_ids[at : at + BATCH])
+        .select_for_update(skip_locked=skip)
+        .order_by("depth", "id")
+        .values_list("id", "state")
+    ]
 
 
 def descendants(workflow_ids: Sequence[UUID]) -> list[UUID]:
@@ -327,12 +342,19 @@ def prune(older_than: timedelta, limit: int) -> int:
     What somebody else holds, or has restarted meanwhile, is left alone (R30). Returns how many roots are gone.
     """
     old = Workflow.objects.using(alias()).filter(completed_at__lt=Now(-older_than), parent=None)
+    old = old.exclude(state=IN_PROGRESS)
     gone = 0
-    for workflow_id in list(
-        old.exclude(state=IN_PROGRESS).order_by("completed_at").values_list("id", flat=True)[:limit]
-    ):
-        gone += _prune(old.filter(id=workflow_id), workflow_id)
+    page = old
+    # By pages: what has to stay must not hide what comes after it.
+    while gone < limit and (found := _oldest(page, limit - gone)):
+        gone += sum(_prune(old.filter(id=workflow_id), workflow_id) for workflow_id, _ in found)
+        last, at = found[-1]
+        page = old.filter(Q(completed_at__gt=at) | Q(completed_at=at, id__gt=last))
     return gone
+
+
+def _oldest(rows: Any, limit: int) -> list[tuple[UUID, datetime]]:
+    return list(rows.order_by("completed_at", "id").values_list("id", "completed_at")[:limit])
 
 
 @retrying
@@ -341,7 +363,8 @@ def _prune(rows: Any, workflow_id: UUID) -> bool:
         if _lock_finished(rows, skip_locked=True) is None:
             return False
         family = descendants([workflow_id])
-        if Workflow.objects.using(alias()).filter(id__in=family, state=IN_PROGRESS).exists():
+        locked = _lock(family, skip_locked=True)
+        if len(locked) < len(family) or any(state == IN_PROGRESS for _, state in locked):
             return False
         erase([workflow_id, *family])
         return True

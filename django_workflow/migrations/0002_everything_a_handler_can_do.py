@@ -84,6 +84,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("schedule", models.CharField(max_length=100, primary_key=True, serialize=False)),
                 ("last_at", models.DateTimeField()),
+                ("timing", models.CharField(blank=True, default="", max_length=120)),
             ],
             options={
                 "default_permissions": (),

@@ -9,6 +9,9 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 from uuid import UUID
 
+from django.apps import apps
+
+from django_workflow.cluster import retention
 from django_workflow.engine import attempts
 from django_workflow.engine.drain import drain
 from django_workflow.engine.leases import heartbeat
@@ -93,8 +96,14 @@ class Harness:
     # ── running ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def drain(self) -> int:
-        """Work off everything that is due. Returns the number of turns taken and step bodies run."""
-        return drain(None)
+        """Work off everything that is due, by schedules too. Returns the number of turns taken and step bodies run."""
+        if apps.is_installed("django_q"):
+            from django_workflow.cluster import schedules
+
+            schedules.start_due()
+        done = drain(None)
+        retention.sweep()
+        return done
 
     def run(self, definition: WorkflowDefinition[P, Any], *args: P.args, **kwargs: P.kwargs) -> Status:
         """Start a workflow, then drain and jump from timer to timer until it has finished.
