@@ -18,6 +18,7 @@ from example_project import demo_settings
 from example_project.demo.corpus import collect
 from example_project.demo.processes import Child, stop
 from example_project.demo.progress import Progress
+from example_project.demo.release import DemoRelease
 from example_project.demo.screen import Screen, open_screen
 from example_project.documents.ingest import add_file
 
@@ -52,13 +53,15 @@ class Demo:
         """Prepare; nothing happens yet.
 
         Args:
-            once: stop when every document has ended, instead of waiting for Ctrl-C.
+            once: stop when every document has ended, and the release, which then needs nobody to decide; instead of
+                waiting for Ctrl-C.
             port: where the admin is to be found, if it is free.
         """
         self.once = once
         self.folder = demo_settings.DEMO_FOLDER
         self.signals = 0
         self.progress = Progress()
+        self.release = DemoRelease(decides=once)
         self.screen: Screen = open_screen()
         self.port = port
         self.cluster = Child("cluster", ["qcluster"], self.folder / "cluster.log")
@@ -139,6 +142,8 @@ class Demo:
         while not self.is_stopping():
             self.restart_dead()
             self.screen.show(self.progress, self.progress.look(), self.footer)
+            if news := self.release.look():
+                self.screen.say(news)
             if self.once and self.all_ended:
                 return
             time.sleep(LOOK)
@@ -164,8 +169,8 @@ class Demo:
 
     @property
     def all_ended(self) -> bool:
-        """True iff there were documents and none is in progress any more."""
-        return 0 < self.progress.total == self.progress.ended
+        """True iff there were documents and none is in progress any more, nor is the release."""
+        return 0 < self.progress.total == self.progress.ended and self.release.ended
 
     @property
     def footer(self) -> str:

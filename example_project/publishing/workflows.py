@@ -110,7 +110,11 @@ async def release_documents(
 
     step.set_status("prepares the documents")
     undoing = step.using(rollback=withdraw)
-    await asyncio.gather(*(undoing.run_workflow(prepare, release_id, pk) for pk in document_ids))
+    children = [undoing.run_workflow(prepare, release_id, pk) for pk in document_ids]
+    # Let all of them end, also when one fails: what is canceled in the middle has no rollback.
+    for outcome in await asyncio.gather(*children, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
     step.set_status("waits for approval")
     if not await step.wait_for_event(approved, timeout=decide_within):

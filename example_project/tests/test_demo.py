@@ -1,5 +1,6 @@
 """The demo: its parts, and the whole of it with a real cluster, from a start on nothing to a stop without a trace."""
 
+import io
 import os
 import pty
 import re
@@ -14,15 +15,19 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
+from django.utils import timezone
 
 from django_workflow.testing import Harness
 from example_project.demo.corpus import LIMIT, collect
 from example_project.demo.processes import PROJECT, Child, KeepsDying, stop
 from example_project.demo.progress import Ending, Progress
+from example_project.demo.release import DemoRelease
 from example_project.demo.run import HOST, AlreadyRunning, NoFreePort, free_port, open_folder
 from example_project.demo.screen import PlainScreen
 from example_project.documents.extract import UnreadableDocument, kind_of, text_of
 from example_project.documents.models import Document
+from example_project.publishing.models import Release
 from example_project.tests.conftest import DocumentFactory
 
 DEMO = [sys.executable, "-m", "example_project.demo"]
@@ -73,6 +78,45 @@ def test_a_document_without_a_workflow_has_ended() -> None:
     progress = Progress()
     assert [ending.state for ending in progress.look()] == ["cleaned up"]
     assert progress.ended == progress.total == 1
+
+
+def test_the_demo_plans_a_release_that_waits_for_whoever_sits_there(
+    workflow_harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEMO_DATABASE", raising=False)
+    release = DemoRelease(decides=False)
+    assert release.look() is None
+    assert release.ended
+    for title in ("Roses", "Tulips", "Daisies"):
+        Document.objects.create(title=title, published_at=timezone.now())
+
+    said = release.look()
+    number = Release.objects.get().pk
+    assert said == f"Release {number} (The first three) is being prepared."
+    workflow_harness.drain()
+    assert str(release.look()).endswith(
+        f"manage.py approve {number} --settings example_project.demo_settings   (or add --reject)"
+    )
+    assert release.look() is None
+    assert not release.ended
+
+    call_command("approve", str(number), "--reject", stdout=io.StringIO())
+    workflow_harness.drain()
+    assert release.look() == f"Release {number} (The first three) has ended: Refused: somebody has said no"
+    assert release.ended
+
+
+def test_the_demo_approves_its_release_where_nobody_sits(workflow_harness: Harness) -> None:
+    for title in ("Roses", "Tulips", "Daisies"):
+        Document.objects.create(title=title, published_at=timezone.now())
+    release = DemoRelease(decides=True)
+    release.look()
+    workflow_harness.drain()
+
+    assert str(release.look()).endswith("has the demo's approval.")
+    assert release.look() is None
+    workflow_harness.drain()
+    assert "has ended: appears on" in str(release.look())
 
 
 def test_plain_lines_repeat_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +207,7 @@ def test_the_demo_ends_all_documents_and_leaves_no_process(environment: dict[str
         r"failed +samples/undecodable\.txt: UnreadableDocument: byte 0xfc at position 2", first.stdout
     )
     assert re.search(r"completed +samples/durable\.pdf: .*workflow", first.stdout)
+    assert re.search(r"Release 1 \(The first three\) has ended: appears on \d{4}-\d\d-\d\d", first.stdout)
     assert all(gone(group) for group in groups_in(first.stdout))
 
     second = run_once(environment)

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from django_workflow import Completed, Failed, InProgress, workflow
+from django_workflow import Completed, Failed, InProgress, current_step, workflow
 from django_workflow.exceptions import KeyConflict, WorkflowFinished
 from django_workflow.status import Status
 from django_workflow.testing import Harness, SimulatedCrash
@@ -186,7 +186,7 @@ def test_a_busy_agency_is_asked_again(workflow_harness: Harness, published: Docu
     assert_released(release)
 
 
-def test_any_other_trouble_fails_the_release_at_once(
+def test_any_other_trouble_fails_the_release_once_all_have_ended(
     workflow_harness: Harness, published: DocumentsFactory
 ) -> None:
     roses, tulips = published("Roses", "Tulips")
@@ -195,12 +195,16 @@ def test_any_other_trouble_fails_the_release_at_once(
     def refuses_tulips(release_id: int, document_id: int) -> str:
         if document_id == tulips:
             raise ValueError("we don't take tulips")
+        if current_step().attempt == 1:
+            raise agency.Busy
         return register(release_id, document_id)
 
     with workflow_harness.replace(register, with_=refuses_tulips):
         workflow_harness.drain()
+        workflow_harness.advance(10 * SECOND)
 
     assert_undone(release, "ValueError: we don't take tulips")
+    assert sorted(child.state for child in workflow.list(prepare)) == ["completed", "failed"]
 
 
 # ── rollbacks ─────────────────────────────────────────────────────────────────────────────────────────────────────
