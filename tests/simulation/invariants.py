@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from django_workflow.models import Step, Workflow
+from django_workflow.models import Event, Step, Workflow
 from django_workflow.testing import Harness
 
 SETTLED = ("completed", "failed", "canceled")
@@ -34,7 +34,14 @@ def check(runs: Iterable[Workflow], harness: Harness, label: Callable[[Step], st
     for given in runs:
         run = Workflow.objects.get(id=given.id)
         steps = list(Step.objects.filter(workflow=run).order_by("number"))
-        checks = [one_ending(run), settled(steps), order(steps), attempts(steps), timers(steps)]
+        checks = [
+            one_ending(run),
+            settled(steps),
+            order(steps),
+            attempts(steps),
+            timers(steps),
+            events(run, steps),
+        ]
         if label is not None:
             checks.append(mutations_exactly_once(steps, label))
         broken += [f"{run.definition}: {problem}" for problems in checks for problem in problems]
@@ -100,6 +107,18 @@ def timers(steps: list[Step]) -> Iterator[str]:
             assert step.completed_at is not None
             if step.delivered_at < step.completed_at:
                 yield f"P6: {step} was over at {step.completed_at} and delivered at {step.delivered_at}"
+
+
+def events(run: Workflow, steps: list[Step]) -> Iterator[str]:
+    """P5: every wait that got an event has taken one of its own, and the first sent were taken first."""
+    taken = list(Event.objects.filter(workflow=run).exclude(consumed_by=None).order_by("id"))
+    by_step = Counter(event.consumed_by_id for event in taken)
+    for step in steps:
+        if step.kind == "event" and step.state == "completed" and by_step[step.id] != 1:
+            yield f"P5: {step} has taken {by_step[step.id]} events"
+    for event in Event.objects.filter(workflow=run):
+        if (event.consumed_at is None) != (event.consumed_by_id is None) and run.seed == "":
+            yield f"P5: {event} was consumed at {event.consumed_at} by {event.consumed_by_id}"
 
 
 def mutations_exactly_once(steps: list[Step], label: Callable[[Step], str]) -> Iterator[str]:

@@ -11,6 +11,8 @@ import asyncio
 from typing import Any
 
 from django_workflow import StepContext, action, mutation, query, workflow
+from django_workflow.exceptions import ErrorInfo
+from django_workflow.models import Workflow
 from tests.shop.models import Entry
 
 ran: list[str] = []
@@ -41,6 +43,31 @@ def act(tag: str, key: str, fails: bool = False) -> str:
     if fails:
         raise Declined(key)
     return key
+
+
+@mutation
+def tell(tag: str, key: str, workflow_id: str, event: str) -> str:
+    ran.append(f"{tag}/{key}")
+    Entry.objects.create(label=f"{tag}/{key}")
+    workflow.send_event(workflow_id, event, key)
+    return key
+
+
+@mutation
+def unwrite(error: ErrorInfo | None, result: str | None, tag: str, key: str, fails: bool = False) -> None:
+    ran.append(f"{tag}/undo {key}")
+    Entry.objects.create(label=f"{tag}/undo {key} {error is not None} {result}")
+
+
+@action
+def unact(error: ErrorInfo | None, result: str | None, tag: str, key: str, fails: bool = False) -> None:
+    ran.append(f"{tag}/undo {key}")
+
+
+@mutation
+def note_the_end(workflow_id: Any, result: Any, context: Any) -> None:
+    tag = Workflow.objects.get(id=workflow_id).args["tag"]
+    Entry.objects.create(label=f"{tag}/the end: {result.type}")
 
 
 @workflow.define(name="shapes.sequence")
@@ -135,6 +162,73 @@ async def steps_of_their_own(step: StepContext, tag: str) -> Any:
     return [task.result() for task in tasks] + [await alone.run_action(act, tag, "last")]
 
 
+@workflow.define(name="shapes.events", on_complete=note_the_end)
+async def events(step: StepContext, tag: str) -> Any:
+    """Events sent before the wait and during it, and one that never comes."""
+    me = str(step.workflow_id)
+    await step.run_mutation(tell, tag, "early", me, "go")
+    got = [await step.wait_for_event("go")]
+
+    async def later() -> str:
+        await step.sleep(30)
+        return await step.run_mutation(tell, tag, "late", me, "go")
+
+    got += await asyncio.gather(step.wait_for_event("go", timeout=10_000), later())
+    try:
+        await step.wait_for_event("never", timeout=40)
+    except TimeoutError:
+        got.append("none")
+    await step.run_action(act, tag, "last")
+    return got
+
+
+@workflow.define(name="shapes.part", on_complete=note_the_end)
+async def part(step: StepContext, tag: str, key: str) -> str:
+    if key == "slow":
+        await step.sleep(10_000)
+    await step.run_mutation(write, tag, f"{key}, written")
+    await step.run_action(act, tag, f"{key}, acted")
+    if key == "bad":
+        raise Declined(key)
+    return key
+
+
+@workflow.define(name="shapes.children", on_complete=note_the_end)
+async def children(step: StepContext, tag: str) -> Any:
+    """A child beside an action, one that fails, and one that loses a race."""
+    got = list(await asyncio.gather(step.run_workflow(part, tag, "one"), step.run_action(act, tag, "beside")))
+    try:
+        await step.run_workflow(part, tag, "bad")
+    except Declined:
+        got.append("declined")
+    slow: Any = step.run_workflow(part, tag, "slow")
+    index, _ = await step.first_completed(slow, step.sleep(40))
+    return [*got, index]
+
+
+@workflow.define(name="shapes.saga", on_complete=note_the_end)
+async def saga(step: StepContext, tag: str) -> Any:
+    """Two mutations, parallel actions and a failure, all of them undone."""
+    undone, acted = step.using(rollback=unwrite), step.using(rollback=unact)
+    await undone.run_mutation(write, tag, "reserve")
+    await asyncio.gather(*(acted.run_action(act, tag, key) for key in "ab"))
+    await step.run_mutation(write, tag, "not undone")
+    await undone.run_mutation(write, tag, "refused", fails=True)
+
+
+@workflow.define(name="shapes.renewed", on_complete=note_the_end)
+async def renewed(step: StepContext, tag: str, life: int = 1) -> Any:
+    """Goes on as new, twice, with a child and a sleep in flight."""
+    await step.run_mutation(write, tag, f"life {life}")
+    if life < 3:
+        index, _ = await step.first_completed(
+            step.run_action(act, tag, f"act {life}"), step.run_workflow(part, tag, "slow")
+        )
+        await step.run_mutation(write, tag, f"first of life {life}: {index}")
+        step.continue_as_new(tag, life + 1)
+    return life
+
+
 SHAPES = {
     definition.name.removeprefix("shapes."): definition
     for definition in (
@@ -146,5 +240,9 @@ SHAPES = {
         failing,
         timeouts,
         steps_of_their_own,
+        events,
+        children,
+        saga,
+        renewed,
     )
 }
