@@ -559,14 +559,14 @@ class WorkflowManager:
         """
         if not isinstance(reason, str) or not reason.strip():
             raise InvalidArguments("pause()", [f"reason: {reason!r} is no text that says why"])
-        pauses.pause(_storable(reason), _cluster_in_rows("pause()", cluster))
+        pauses.pause(_storable(reason), _clusters_in_rows("pause()", cluster))
 
     def resume(self, cluster: str | None = None) -> bool:
         """End a `pause()` of the same cluster, or of all. True iff there was one."""
-        name = _cluster_in_rows("resume()", cluster)
-        held = pauses.resume(name)
-        for each in {name} if name is not None else _clusters():
-            wakes.ask(each)
+        names = _clusters_in_rows("resume()", cluster)
+        held = pauses.resume(names)
+        for each in _clusters() if cluster is None else names:
+            wakes.ask(each or "")
         return held
 
     # ── for async code ──────────────────────────────────────────────────────────────────────────────────────
@@ -696,21 +696,24 @@ def identify(workflow_id: Id) -> UUID:
 def _refuse_itself(workflow_id: UUID, verb: str) -> None:
     # R19: the turn would meet its own fence, roll this very call back, and begin again for ever. An action's body
     # is outside of the turn's transaction, and to its own workflow what any other caller is.
-    here = inside()
-    ancestor = here
-    while ancestor is not None and ancestor != workflow_id:
-        parents = Workflow.objects.using(alias()).filter(id=ancestor)
-        ancestor = parents.values_list("parent_id", flat=True).first()
-    if ancestor is not None:
+    for what, here in inside():
+        ancestor: UUID | None = here
+        while ancestor is not None and ancestor != workflow_id:
+            parents = Workflow.objects.using(alias()).filter(id=ancestor)
+            ancestor = parents.values_list("parent_id", flat=True).first()
+        if ancestor is None:
+            continue
         whose = (
             "its own workflow"
             if here == workflow_id
             else f"workflow {workflow_id}, which it is a descendant of"
         )
-        raise UsageError(
-            f"a query or mutation of workflow {here} can't {verb} {whose}; return or raise, and let the handler end it, or "
-            "do it in an action"
+        remedy = (
+            "do it after the commit, by transaction.on_commit()"
+            if what == "on_complete"
+            else "return or raise, and let the handler end it, or do it in an action"
         )
+        raise UsageError(f"{what} of workflow {here} can't {verb} {whose}; {remedy}")
 
 
 def _storable(text: str) -> str:
@@ -776,15 +779,16 @@ def _encode_event(
     return None, encode_error(ErrorInfo(told.type, told.message, told.traceback, None))
 
 
-def _cluster_in_rows(call: str, cluster: str | None) -> str | None:
-    """A cluster's name as rows have it: "" is django-q2's default one."""
+def _clusters_in_rows(call: str, cluster: str | None) -> builtins.list[str | None]:
+    """What rows may call a cluster: "" is django-q2's default one, and so is the name that Q_CLUSTER gives it."""
     if cluster is None:
-        return None
+        return [None]
     if not isinstance(cluster, str) or len(cluster) > 100:
         raise InvalidArguments(call, [f"cluster: {cluster!r} is no name of a cluster"])
     from django_workflow.cluster.wakeups import default_queue
 
-    return "" if cluster == default_queue() else cluster
+    default = default_queue()
+    return ["", default] if cluster in ("", default) else [cluster]
 
 
 def _clusters() -> set[str]:

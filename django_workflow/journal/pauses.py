@@ -6,6 +6,8 @@ two bodies, at once when this process has changed a pause, else every so often.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
@@ -19,22 +21,24 @@ _changes = 0  # made by this process
 
 
 @retrying
-def pause(reason: str, cluster: str | None) -> None:
-    """Hold a cluster, or all (None)."""
+def pause(reason: str, clusters: Iterable[str | None]) -> None:
+    """Hold clusters, or all (None)."""
     global _changes
     with atomic():
-        Pause.objects.using(alias()).update_or_create(
-            name=_name(cluster), defaults={"cluster": cluster, "reason": reason, "since": Now()}
-        )
+        for cluster in clusters:
+            Pause.objects.using(alias()).update_or_create(
+                name=_name(cluster), defaults={"cluster": cluster, "reason": reason, "since": Now()}
+            )
     _changes += 1
 
 
 @retrying
-def resume(cluster: str | None) -> bool:
-    """Let it go on. True iff it was held."""
+def resume(clusters: Iterable[str | None]) -> bool:
+    """Let them go on. True iff one was held."""
     global _changes
     _changes += 1
-    return bool(Pause.objects.using(alias()).filter(name=_name(cluster)).delete()[0])
+    names = [_name(cluster) for cluster in clusters]
+    return bool(Pause.objects.using(alias()).filter(name__in=names).delete()[0])
 
 
 def reason(cluster: str) -> str | None:

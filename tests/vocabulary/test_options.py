@@ -15,7 +15,8 @@ HUGE = 10**5000  # Python refuses to write it down
 @pytest.mark.parametrize("option", ["key", "labels", "priority", "run_after", "timeout", "run_at", "eager"])
 def test_a_huge_integer_is_refused_by_name_too(option: str) -> None:
     with pytest.raises(InvalidArguments, match=rf"{option}: an integer of 16,610 bits"):
-        echo.using(**{option: HUGE})
+        given: dict[str, Any] = {option: HUGE}
+        echo.using(**given)
 
 
 @pytest.mark.parametrize("seconds", [1e308, 1000 * 365 * 86_400 + 1, timedelta(days=365_001), timedelta.max])
@@ -26,7 +27,7 @@ def test_a_timeout_past_the_calendar_is_refused(seconds: Any) -> None:
 
 def test_problems_of_all_options_are_listed() -> None:
     with pytest.raises(InvalidArguments) as refused:
-        echo.using(key="", labels={"a": []}, priority=1.5, eager=1, run_at=datetime(2031, 1, 1), run_after=1)  # type: ignore[arg-type]  # noqa: DTZ001
+        echo.using(key="", labels={"a": []}, priority=1.5, eager=1, run_at=datetime(2031, 1, 1), run_after=1)  # type: ignore[arg-type]
     said = " ".join(refused.value.problems)
     for name in ("key", "labels['a']", "priority", "eager", "run_at", "run_after"):
         assert f"{name}: " in said or f"{name} and" in said, name
