@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django_workflow.engine import announce, endings, lives, starting
+from django_workflow.engine import announce, completion, endings, lives, starting
 from django_workflow.engine.draft import Draft
 from django_workflow.engine.leases import Held, LeaseLost
 from django_workflow.engine.places import Place
-from django_workflow.engine.transaction import TurnTransaction
+from django_workflow.engine.transaction import CommitRefused, TurnTransaction
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.replay import Replay
 from django_workflow.journal import claims, steps, wakes, workflows
@@ -114,7 +114,15 @@ class Writer:
             if leaves:
                 self._place.write_back()
 
-        self.transaction.commit(write, lambda: self._held.may_begin(self._renewed_at))
+        had_bodies = self.transaction.has_bodies
+        try:
+            self.transaction.commit(write, lambda: self._held.may_begin(self._renewed_at))
+        except CommitRefused as refused:
+            if had_bodies:
+                raise
+            # R14: what else can have written something wrong is `on_complete` of a child that this commit cancels.
+            with completion.refusing(refused.__cause__ or refused):
+                self.transaction.commit(write, lambda: self._held.may_begin(self._renewed_at))
         # Of this workflow alone: the batch's other leases are as old as they were.
         self._renewed_at = asked_at
         self._written()

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
 
 from django_workflow.engine.attempts import FAILURES, Watch, in_savepoint
+from django_workflow.engine.current import ending
 from django_workflow.exceptions import ErrorInfo, describe_error
 from django_workflow.handler import registry
 from django_workflow.handler.functions import import_function
@@ -27,9 +31,13 @@ logger = logging.getLogger("django_workflow.engine")
 
 Ended = Completed | Failed | Canceled
 
+_refusal: ContextVar[BaseException | None] = ContextVar("django_workflow_refusal", default=None)
+
 
 def run(path: str, workflow_id: UUID, ended: Ended) -> str | None:
     """Call the function at `path` with the ended workflow. In an open transaction.
+
+    Within `refusing()` it is not called: its commit was refused already.
 
     Returns:
         Its error as JSON text; None when it ended well.
@@ -38,6 +46,8 @@ def run(path: str, workflow_id: UUID, ended: Ended) -> str | None:
         TurnAborted: the transaction is gone, and it is nobody's fault.
 
     """
+    if (refusal := _refusal.get()) is not None:
+        return encode_error(describe_error(refusal))
     rows = Workflow.objects.using(alias()).filter(id=workflow_id)
     context = rows.values_list("context_text", flat=True).first()
     what = f"on_complete of workflow {workflow_id}"
@@ -49,7 +59,8 @@ def run(path: str, workflow_id: UUID, ended: Ended) -> str | None:
         return async_to_sync(_await)(result) if inspect.isawaitable(result) else result
 
     try:
-        in_savepoint(what, Watch(path, StepKind.MUTATION), call)
+        with ending(workflow_id):
+            in_savepoint(what, Watch(path, StepKind.MUTATION), call)
     except FAILURES as error:
         logger.exception(
             "%s (%s) failed; the ending stands, and retry_on_complete() runs it again", what, path
@@ -60,6 +71,19 @@ def run(path: str, workflow_id: UUID, ended: Ended) -> str | None:
 
 async def _await(awaitable: Any) -> Any:
     return await awaitable
+
+
+@contextmanager
+def refusing(error: BaseException) -> Iterator[None]:
+    """Repeat a transaction whose commit the database has refused for what an `on_complete` in it wrote (R14).
+
+    A cancel may run several, of a workflow and its children; which of them is to blame nobody can tell.
+    """
+    token = _refusal.set(error)
+    try:
+        yield
+    finally:
+        _refusal.reset(token)
 
 
 def ended_as(

@@ -20,6 +20,7 @@ from django_workflow.payloads import decode_plain, encode
 from django_workflow.states import StepKind
 
 _current: ContextVar[CurrentStep] = ContextVar("django_workflow_current_step")
+_ending: ContextVar[tuple[UUID, ...]] = ContextVar("django_workflow_ending", default=())
 
 
 class CurrentStep:
@@ -114,10 +115,21 @@ def begin(
     )
 
 
-def inside() -> UUID | None:
-    """The workflow of a body that runs in a transaction together with its journal: a query's or a mutation's."""
+def inside() -> list[tuple[str, UUID]]:
+    """The bodies that run here in a transaction together with a workflow's journal: what each is, and whose (R19)."""
     step = _current.get(None)
-    return step.workflow_id if step is not None and step.in_transaction else None
+    of_step = [("a query or mutation", step.workflow_id)] if step is not None and step.in_transaction else []
+    return [*of_step, *(("on_complete", workflow_id) for workflow_id in _ending.get())]
+
+
+@contextmanager
+def ending(workflow_id: UUID) -> Iterator[None]:
+    """Say that `on_complete` of a workflow runs."""
+    token = _ending.set((*_ending.get(), workflow_id))
+    try:
+        yield
+    finally:
+        _ending.reset(token)
 
 
 @contextmanager

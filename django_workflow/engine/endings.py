@@ -16,7 +16,7 @@ from django_workflow.engine import announce, completion
 from django_workflow.engine.attempts import TurnAborted
 from django_workflow.exceptions import ErrorInfo, StepCanceled, dotted_path
 from django_workflow.journal import steps, wakes, workflows
-from django_workflow.journal.database import alias, atomic, retrying
+from django_workflow.journal.database import alias, atomic, connection, passes, retrying
 from django_workflow.models import Workflow
 from django_workflow.payloads import encode_error
 from django_workflow.states import StepState
@@ -95,6 +95,11 @@ def cancel(workflow_id: UUID, reason: str, *, rollback: bool = False) -> bool:
     except TurnAborted as aborted:
         # Its transaction is the caller's, who gets what the database has said.
         raise aborted.__cause__ or aborted from None
+    except Error as error:
+        if connection().in_atomic_block or passes(error):
+            raise
+        with completion.refusing(error):  # R14
+            return _cancel_retrying(workflow_id, reason, rollback)
 
 
 @retrying
@@ -155,8 +160,14 @@ def complete_again(workflow_id: UUID) -> bool:
         return _complete_again(workflow_id)
     except TurnAborted as aborted:
         raise aborted.__cause__ or aborted from None
+    except Error as error:
+        if connection().in_atomic_block or passes(error):
+            raise
+        with completion.refusing(error):  # R14
+            return _complete_again(workflow_id)
 
 
+@retrying
 def _complete_again(workflow_id: UUID) -> bool:
     with atomic():
         rows = Workflow.objects.using(alias()).filter(id=workflow_id).select_for_update()

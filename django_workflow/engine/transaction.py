@@ -48,7 +48,7 @@ def _robust(hook: Callable[[], object]) -> Callable[[], None]:
 
 
 class CommitRefused(Exception):
-    """The database refused the commit of a transaction with bodies, and would refuse it again."""
+    """The database refused the commit of a transaction, and would refuse it again."""
 
 
 class TurnTransaction:
@@ -82,6 +82,11 @@ class TurnTransaction:
             self._atomic = atomic
             self._opened_at = monotonic()
             self._hooks_before = len(here.run_on_commit)
+
+    @property
+    def has_bodies(self) -> bool:
+        """True iff bodies of this turn have run in it since the last commit."""
+        return self._has_bodies
 
     def spares_reads(self) -> bool:
         """True where a read outside of a transaction is better: on SQLite each transaction holds the write lock."""
@@ -123,7 +128,7 @@ class TurnTransaction:
             except Error as error:
                 rolled_back = self._recover(error, session)
                 if not passes(error):
-                    if had_bodies and self._at_commit:
+                    if self._at_commit:
                         raise CommitRefused(f"the database refused the commit: {error!r}") from error
                     raise
                 # R11: until COMMIT is sent a lost connection is a rollback, and an action's result can be kept.
