@@ -53,14 +53,16 @@ def send(workflow_id: UUID, name: str, value: str | None, error: str | None, key
 
     """
     with atomic():
-        if not workflows.wake(workflow_id):
-            return None
+        taken = workflows.wake(workflow_id)
         sent = Event.objects.using(alias()).filter(workflow_id=workflow_id)
         key_digest = None if key is None else digest(key)
         if key_digest is not None:
+            # A repetition delivers nothing, so it is accepted of a workflow that has finished meanwhile, too.
             known = sent.filter(key_digest=key_digest).select_for_update().first()  # R21
             if known is not None:
                 return known
+        if not taken:
+            return None
         limit = settings.PENDING_EVENT_LIMIT
         if sent.unconsumed().count() >= limit:
             raise LimitReached(
@@ -115,12 +117,10 @@ def came_in_time(workflow_id: UUID, waits: Sequence[Wait], taken: Iterable[int])
 
     Asked behind the turn's fence: whoever sends holds the row that the turn holds now, so no event is on its way.
     """
-    in_time = Q()
-    for wait in waits:
-        in_time |= Q(name=wait.event, sent_at__lte=wait.until)
-    rows = Event.objects.using(alias()).filter(in_time, workflow_id=workflow_id).unconsumed()
+    rows = Event.objects.using(alias()).filter(workflow_id=workflow_id).unconsumed()
     rows = rows.exclude(id__in=list(taken)).select_for_update()  # R21
-    # Once more, exactly: a database may take names for equal that differ in case.
+    # Compared here: a database may take names for equal that differ in case, and SQLite compares times as texts, of
+    # which the same moment has several.
     return any(
         name == wait.event and (wait.until is None or sent_at <= wait.until)
         for name, sent_at in rows.values_list("name", "sent_at")

@@ -553,6 +553,18 @@ def test_26_to_a_finished_workflow_is_a_typed_error(workflow_harness: Harness) -
     assert not SentEvent.objects.exists()
 
 
+def test_26_a_repetition_is_accepted_when_the_workflow_has_finished_meanwhile(
+    workflow_harness: Harness,
+) -> None:
+    run = waiting(workflow_harness)
+    first = workflow.send_event(run, "go", 1, key="delivery-1")
+    workflow_harness.drain()
+    assert workflow_harness.result(run) == [1]
+    assert workflow.send_event(run, "go", 1, key="delivery-1").id == first.id
+    with pytest.raises(WorkflowFinished):
+        workflow.send_event(run, "go", 1, key="delivery-2")
+
+
 def test_26_to_an_unknown_workflow_is_a_typed_error(workflow_harness: Harness) -> None:
     run = deployed.start()
     workflow_harness.drain()
