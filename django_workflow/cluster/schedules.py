@@ -1,8 +1,7 @@
-"""Schedules: django-q2's row says what is to start and when; what is due is worked out and started here.
+"""Schedules as django-q2 has them: its row says what is to start, and when; its admin shows it.
 
-Rules of this file: a tick is dealt with in one transaction, that moves the schedule's mark on and starts the
-workflow, so that it starts once however many look, and is lost with no message. django-q2's own firing only looks.
-What can't be started is told once and left where it is.
+Rules of this file: anybody may have edited a row, so nothing of it is believed; what can't be started here is told
+once, without its values, and left as it is.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 import ast
 import json
 import logging
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from datetime import timedelta
+from typing import Any, Final
 
 from django.apps import apps
 from django.db import router, transaction
@@ -22,17 +20,13 @@ from django.db import router, transaction
 from django_workflow.cluster.timing import (
     Cron,
     Every,
-    NoTick,
     Timing,
     cron_problem,
-    due,
     minutes_of,
 )
 from django_workflow.conf import settings
-from django_workflow.engine import starting
 from django_workflow.exceptions import (
     InvalidArguments,
-    KeyConflict,
     UnknownDefinition,
     UsageError,
 )
@@ -41,9 +35,7 @@ from django_workflow.handler import registry
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.options import StartOptions
 from django_workflow.journal import clock, ticks
-from django_workflow.journal.clock import monotonic
-from django_workflow.journal.database import alias, connection, passes, retrying
-from django_workflow.journal.ticks import Mark
+from django_workflow.journal.database import alias, connection, retrying
 
 logger = logging.getLogger("django_workflow.cluster")
 
@@ -51,10 +43,6 @@ TASK: Final = "django_workflow.cluster.tasks.tick"
 # For django-q2's firing, which does nothing that is worth a row.
 Q_OPTIONS: Final = "{'q_options': {'save': False, 'ack_failure': True}}"
 NAME_LIMIT: Final = 100
-READ_SECONDS: Final = 5.0  # between two looks at django-q2's rows, which anybody may edit
-HASTE_SECONDS: Final = 1.0  # the same, after a drain, which may have made one
-SLACK_SECONDS: Final = 0.002  # to come after a tick by the database's clock, not a hair before it
-BUSY_SECONDS: Final = 0.3  # for which a ticker starts what is due, before it sees to wake-ups again
 
 Row = tuple[Any, ...]
 
@@ -161,14 +149,7 @@ def _options_of(text: str) -> StartOptions:
     return StartOptions(**given)
 
 
-# ── starting what is due ────────────────────────────────────────────────────────────────────────────────────
-
-
-class Outlook(NamedTuple):
-    """How things stand after a look."""
-
-    next_at: datetime | None  # the next tick; one that is past iff time was up. None: none is known
-    left: bool  # True iff something may be due that this look left to somebody else, or to a later one
+# ── reading them ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -182,110 +163,11 @@ class Entry:
     timing: Timing
 
 
-def start_due(seconds: float | None = None) -> Outlook:
-    """Start what is due of all schedules.
-
-    Args:
-        seconds: stop after about so many; None: when all is started.
-    """
-    return _start_due(read(), seconds)
-
-
 def read() -> list[Row]:
     """The schedules as django-q2 has them, without what its own firing changes. One statement."""
     # Without repeats left django-q2 doesn't fire either: the admin's way to hold a schedule.
     fields = ("id", "name", "args", "schedule_type", "minutes", "cron")
-    return list(_ours().values_list(*fields)) if apps.is_installed("django_q") else []
-
-
-def _start_due(rows: list[Row], seconds: float | None) -> Outlook:
-    ends_at = None if seconds is None else monotonic() + seconds
-    usable = _entries(rows)
-    marks = _marks(usable, {row[1] for row in rows})
-    entries = [entry for entry in usable if _has_mark(entry, marks)]
-    nexts: list[datetime] = []
-    left = len(entries) < len(usable)
-    now = clock.read(connection()) if entries else None
-    for entry in entries:
-        assert now is not None
-        try:
-            mark = _catch_up(entry, marks[entry.name], now, ends_at)
-            nexts.append(entry.timing.after(mark.last_at))
-        except NoTick:
-            continue
-        except _LeftToOthers:
-            left = True
-        except Exception as error:
-            if passes(error):
-                raise
-            left = True
-            _tell(entry.name, "its workflow could not be started; it is tried again", error)
-    return Outlook(min(nexts, default=None), left)
-
-
-class _LeftToOthers(Exception):
-    """Somebody else deals with this tick."""
-
-
-def _catch_up(entry: Entry, mark: Mark, now: datetime, ends_at: float | None) -> Mark:
-    """Start what is due of one schedule, and return its mark."""
-    each = _counts_each()
-    while (tick := due(entry.timing, mark.last_at, now, each=each)) is not None:
-        if ends_at is not None and monotonic() >= ends_at:
-            break
-        _start(entry, mark, tick)
-        mark = mark._replace(last_at=tick)
-    return mark
-
-
-@retrying
-def _start(entry: Entry, mark: Mark, tick: datetime) -> None:
-    options = StartOptions(key=f"schedule:{entry.name}:{tick.isoformat()}").over(entry.options)
-    with transaction.atomic(using=alias()):
-        if not ticks.advance(entry.name, mark, tick):
-            raise _LeftToOthers
-        try:
-            starting.start(entry.definition, entry.args, options)
-        except KeyConflict:
-            # It was started, by a mark that was set back since and with arguments that were edited since.
-            logger.info("The tick %s of the schedule %r was dealt with before.", tick, entry.name)
-
-
-def _marks(entries: list[Entry], names: set[Any]) -> dict[str, Mark]:
-    """The marks of these schedules: what is new or was edited begins now; those of no schedule are dropped."""
-    marks = ticks.read()
-    changed = False
-    for entry in entries:
-        mark = marks.get(entry.name)
-        if mark is None:
-            ticks.begin(entry.name, entry.timing.key)
-            changed = True
-        elif mark.timing != entry.timing.key:
-            with transaction.atomic(using=alias()):
-                ticks.change(entry.name, mark, entry.timing.key)
-            changed = True
-    for name in marks.keys() - names:
-        _drop(name)
-    return ticks.read() if changed else marks
-
-
-def _has_mark(entry: Entry, marks: Mapping[str, Mark]) -> bool:
-    mark = marks.get(entry.name)
-    if mark is None:
-        _tell(entry.name, "the database can't tell its name from another schedule's")
-    # Of another timing: it was edited just now, and somebody else has its mark.
-    return mark is not None and mark.timing == entry.timing.key
-
-
-@retrying
-def _drop(name: str) -> None:
-    """Drop the mark of a schedule that was deleted; not of one that is being made just now."""
-    with transaction.atomic(using=alias()):
-        if ticks.take(name) and not _ours().filter(name=name).exists():
-            ticks.drop(name)
-
-
-# ── django-q2's rows ────────────────────────────────────────────────────────────────────────────────────────
+    return list(ours().values_list(*fields)) if apps.is_installed("django_q") else []
 
 
 def _model() -> Any:
@@ -296,19 +178,14 @@ def _model() -> Any:
     return Schedule
 
 
-def _ours() -> Any:
+def ours() -> Any:
+    """Django-q2's rows of schedules that start workflows."""
     model = _model()
     rows = model.objects.using(router.db_for_write(model)).filter(func=TASK)
     return rows.exclude(repeats=0).order_by("id")
 
 
-def _counts_each() -> bool:
-    from django_q.conf import Conf
-
-    return bool(Conf.CATCH_UP)
-
-
-def _entries(rows: list[Row]) -> list[Entry]:
+def entries(rows: list[Row]) -> list[Entry]:
     """The schedules that can be started here; of the others it is told why not."""
     found: dict[str, Entry] = {}
     for row in rows:
@@ -318,7 +195,7 @@ def _entries(rows: list[Row]) -> list[Entry]:
                 raise _Unfit("it has no name" if not name else "another schedule has the same name")
             found[name] = _entry(row)
         except _Unfit as problem:
-            _tell(name or f"#{row[0]}", str(problem))
+            tell(name or f"#{row[0]}", str(problem))
     return list(found.values())
 
 
@@ -328,25 +205,30 @@ class _Unfit(Exception):
 
 def _entry(row: Row) -> Entry:
     _, name, args, schedule_type, minutes, cron = row
-    definition_name, args_text, options_text = _texts(args)
+    definition_name, *texts = _texts(args)
     try:
         definition = registry.newest(definition_name)
     except UnknownDefinition as error:
         raise _Unfit(f"{error}. Its ticks wait for a process that knows it") from None
     try:
         # As `schedule()` would have made it: an admin may have edited it.
+        args_text, options_text = (unseal(text) or "" for text in texts)
         called = definition.signature.decode_arguments(args_text)
         what = f"the arguments of {definition.name}"
         text = definition.signature.encode_arguments(
             *called, what=what, limit=settings.VALUE_LIMIT, defaults=True
         )
         options = _options_of(options_text) if options_text else StartOptions()
-    except Exception as error:
-        raise _Unfit(f"its arguments can't be used: {error}") from error
+    except Exception as error:  # noqa: BLE001  a codec and foreign types may raise anything
+        # Names, no values: this goes to the log.
+        problems = error.problems if isinstance(error, InvalidArguments) else [type(error).__name__]
+        said = ", ".join(problem.partition(":")[0] for problem in problems)
+        raise _Unfit(f"its arguments don't fit {definition.name}: {said}") from None
     return Entry(name, definition, text, options, _timing(schedule_type, minutes, cron))
 
 
 def _texts(args: Any) -> tuple[str, str, str]:
+    """The name of the definition, its arguments, its options or ""."""
     try:
         found = ast.literal_eval(args)
         if not isinstance(found, tuple):
@@ -355,9 +237,9 @@ def _texts(args: Any) -> tuple[str, str, str]:
         options = more[0] if more else ""
         if not all(isinstance(each, str) for each in (definition, text, options)):
             raise TypeError
-        return definition, unseal(text) or "", unseal(options) or ""
+        return definition, text, options
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise _Unfit(f"its arguments are no definition's name and a text of JSON: {args!r:.200}") from None
+        raise _Unfit("its arguments are no definition's name and a text of JSON, in quotes both") from None
 
 
 def _timing(schedule_type: str, minutes: int | None, cron: str | None) -> Timing:
@@ -381,47 +263,8 @@ def _timing(schedule_type: str, minutes: int | None, cron: str | None) -> Timing
 _told: set[tuple[str, str]] = set()
 
 
-def _tell(name: str, problem: str, error: Exception | None = None) -> None:
+def tell(name: str, problem: str, error: Exception | None = None) -> None:
     """One word about a schedule's problem, not one at each look."""
     if (name, problem) not in _told:
         _told.add((name, problem))
         logger.warning("The schedule %r starts nothing: %s.", name, problem, exc_info=error)
-
-
-# ── the ticker's part ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class Agenda:
-    """What a ticker that leads knows of the schedules, so that it looks no more often than it must."""
-
-    def __init__(self) -> None:
-        self.due_at = 0.0  # when to look, in monotonic seconds
-        self._read_at = 0.0  # when it last did
-        self._rows: list[Row] | None = None  # as it found them then
-        self._outlook: Outlook | None = None
-
-    def hasten(self) -> None:
-        """A drain may have made a schedule."""
-        self.due_at = min(self.due_at, self._read_at + HASTE_SECONDS)
-
-    def look(self, now: datetime) -> None:
-        """Read the schedules, and start what is due of them. One statement while they don't change.
-
-        Args:
-            now: the database's time, or a little less.
-        """
-        self._read_at = monotonic()
-        self.due_at = self._read_at + READ_SECONDS  # also if this look fails
-        rows = read()
-        if rows != self._rows or self._outlook is None or self._outlook.left or self._is_due(now):
-            self._rows = None
-            self._outlook = _start_due(rows, BUSY_SECONDS)
-            self._rows = rows
-        if self._outlook.next_at is not None:
-            wait = (self._outlook.next_at - now).total_seconds() + SLACK_SECONDS
-            self.due_at = min(self.due_at, self._read_at + max(wait, 0.0))
-
-    def _is_due(self, now: datetime) -> bool:
-        # A little early is no harm: the database's clock decides.
-        next_at = self._outlook.next_at if self._outlook else None
-        return next_at is not None and next_at <= now + timedelta(seconds=SLACK_SECONDS)

@@ -6,7 +6,7 @@ import logging
 
 from django.db import connections
 
-from django_workflow.cluster import lifecycle, schedules
+from django_workflow.cluster import agenda, lifecycle
 from django_workflow.conf import settings
 from django_workflow.engine.drain import drain as drain_engine
 
@@ -50,7 +50,7 @@ def tick(*_: object, **__: object) -> None:
     if lifecycle.orphaned():
         lifecycle.leave("")
     try:
-        schedules.start_due(settings.DRAIN_SECONDS)
+        agenda.start_due(settings.DRAIN_SECONDS)
     except Exception:
         logger.exception("A look at the schedules ended early; the ticker takes another one.")
         _drop_broken_connections()

@@ -24,10 +24,10 @@ from django.db import DatabaseError, connections
 from django_q.conf import Conf
 
 from django_workflow.cluster import wakeups
+from django_workflow.cluster.agenda import Agenda
 from django_workflow.cluster.heads import HIDDEN, Call, Head
 from django_workflow.cluster.neighbours import Neighbours
 from django_workflow.cluster.retention import Sweeper
-from django_workflow.cluster.schedules import Agenda
 from django_workflow.conf import settings
 from django_workflow.engine.drain import drain
 from django_workflow.journal import due, leader, processes

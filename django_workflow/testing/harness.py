@@ -9,9 +9,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 from uuid import UUID
 
-from django.apps import apps
-
-from django_workflow.cluster import retention
+from django_workflow.cluster import agenda, retention
 from django_workflow.engine import attempts
 from django_workflow.engine.drain import drain
 from django_workflow.engine.leases import heartbeat
@@ -97,10 +95,7 @@ class Harness:
 
     def drain(self) -> int:
         """Work off everything that is due, by schedules too. Returns the number of turns taken and step bodies run."""
-        if apps.is_installed("django_q"):
-            from django_workflow.cluster import schedules
-
-            schedules.start_due()
+        agenda.start_due()
         done = drain(None)
         retention.sweep()
         return done

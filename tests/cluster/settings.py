@@ -2,11 +2,12 @@
 
 * ``DATABASE_NAME``: the test's database
 * ``QUEUE_NAME``: the name of the cluster, and of its queue at the broker
-* ``DJANGO_WORKFLOW``: the setting of that name, as JSON
+* ``DJANGO_WORKFLOW``: the setting of that name, as JSON; its ``RETENTION`` in seconds
 """
 
 import json
 import os
+from datetime import timedelta
 
 from tests.settings import *  # noqa: F403
 from tests.settings import INSTALLED_APPS as TEST_APPS
@@ -15,6 +16,8 @@ from tests.settings import Q_CLUSTER as TEST_CLUSTER
 INSTALLED_APPS = [*TEST_APPS, "tests.cluster.app"]
 Q_CLUSTER = {**TEST_CLUSTER, "name": os.environ.get("QUEUE_NAME", TEST_CLUSTER["name"])}
 DJANGO_WORKFLOW = json.loads(os.environ.get("DJANGO_WORKFLOW", "{}"))
+if "RETENTION" in DJANGO_WORKFLOW:
+    DJANGO_WORKFLOW["RETENTION"] = timedelta(seconds=DJANGO_WORKFLOW["RETENTION"])
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
