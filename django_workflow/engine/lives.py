@@ -59,7 +59,8 @@ def restart(workflow_id: UUID, from_step: Position | None, from_failure: bool) -
         first = _failed(run, journal) if from_failure else _position(run, journal, from_step)
         dropped = [step for step in journal if _is_dropped(step, first)]
         _drop(workflow_id, dropped)
-        _begin_again(run)
+        running = any(step.lease_owner and not _is_dropped(step, first) for step in journal)
+        _begin_again(run, keeps_running=running)
         wakes.ask(run.cluster)
     return Workflow.objects.using(alias()).get(id=workflow_id)
 
@@ -78,12 +79,11 @@ def _is_dropped(step: Recorded, first: int | None) -> bool:
     )
 
 
-def _begin_again(run: Workflow) -> None:
-    parked = run.state == WorkflowState.IN_PROGRESS
+def _begin_again(run: Workflow, *, keeps_running: bool) -> None:
     changes: dict[str, Any] = {
         "state": move_workflow(WorkflowState(run.state), "restart"),
-        # A parked one has no ending that a new generation could follow: its steps that are running stay its own.
-        "generation": F("generation") + (0 if parked else 1),
+        # R28: a step of a parked workflow that is running just now keeps its result, which a new generation would refuse.
+        "generation": F("generation") + (0 if keeps_running else 1),
         "version": _version(run),
         "result_text": None,
         "error_text": None,
