@@ -166,7 +166,7 @@ class StepContext:
                 name,
                 definition.name,
                 text,
-                self._due_at(),
+                self._due_at() or self._due_after(definition.start_options.run_after),
                 unstable_args=self._options.unstable_args,
                 timeout=self._options.timeout,
                 rollback=self._options.rollback,
@@ -466,6 +466,10 @@ class StepContext:
         if self._options.run_after is not None:
             return self._later("run_after", self._options.run_after.total_seconds())
         return self._options.run_at
+
+    def _due_after(self, delay: timedelta | None) -> datetime | None:
+        """When a child is due that was given a delay of its own: refused here, where it leads out of the calendar."""
+        return None if delay is None else self._later("run_workflow", max(delay.total_seconds(), 0.0))
 
     def _later(self, what: str, seconds: float) -> datetime:
         try:
