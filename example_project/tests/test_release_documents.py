@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from django.conf import settings
@@ -16,7 +16,7 @@ from example_project.documents.models import Document
 from example_project.publishing import agency
 from example_project.publishing.models import Entry, Release
 from example_project.publishing.releases import Unreleasable, decide, plan
-from example_project.publishing.workflows import prepare, publish, register, release_documents
+from example_project.publishing.workflows import prepare, publish, register, release_documents, reserve_day
 
 DocumentsFactory = Callable[..., list[int]]
 
@@ -186,6 +186,31 @@ def test_a_busy_agency_is_asked_again(workflow_harness: Harness, published: Docu
     assert_released(release)
 
 
+def test_of_two_that_reach_for_the_same_day_one_tries_again(
+    workflow_harness: Harness, published: DocumentsFactory
+) -> None:
+    documents = published("Roses")
+    garden = plan("Garden", documents)
+    workflow_harness.drain()
+    garden.refresh_from_db()
+
+    def reserves_what_is_taken(release_id: int) -> date:
+        if current_step().attempt == 1:
+            Release.objects.filter(pk=release_id).update(day=garden.day)
+        return reserve_day(release_id)
+
+    house = plan("House", documents)
+    with workflow_harness.replace(reserve_day, with_=reserves_what_is_taken):
+        workflow_harness.drain()
+        workflow_harness.advance(10 * SECOND)
+
+    house.refresh_from_db()
+    assert house.day is not None
+    assert house.day != garden.day
+    assert house.workflow_id is not None
+    assert workflow_harness.journal(house.workflow_id)[0].attempts == 2
+
+
 def test_any_other_trouble_fails_the_release_once_all_have_ended(
     workflow_harness: Harness, published: DocumentsFactory
 ) -> None:
@@ -234,6 +259,28 @@ def test_a_release_that_is_called_off_is_undone(
     assert release.workflow_id is not None
 
     workflow.cancel(release.workflow_id, "no longer wanted", rollback=True)
+    workflow_harness.drain()
+
+    assert_undone(release, "canceled: no longer wanted")
+
+
+def test_a_release_that_is_called_off_in_the_middle_of_its_preparation_is_undone(
+    workflow_harness: Harness, published: DocumentsFactory
+) -> None:
+    release = plan("Garden", published("Roses"))
+
+    def is_the_last_for_now(release_id: int, document_id: int) -> str:
+        workflow.pause("maintenance")
+        return register(release_id, document_id)
+
+    with workflow_harness.replace(register, with_=is_the_last_for_now):
+        workflow_harness.drain()
+    assert agency.registered() == {"Roses"}
+    assert not release.entry_set.exists()
+
+    assert release.workflow_id is not None
+    workflow.cancel(release.workflow_id, "no longer wanted", rollback=True)
+    workflow.resume()
     workflow_harness.drain()
 
     assert_undone(release, "canceled: no longer wanted")
