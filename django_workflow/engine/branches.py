@@ -152,6 +152,8 @@ def _write(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> N
             error_text=error,
             history_text=history,
         )
+    if claim.home != claim.cluster and answer.retry_in is None:
+        wakes.ask(claim.home)  # this drain doesn't come to its turn
     if written and failed and answer.retry_in is None:
         announce.step_failed(claim.workflow_id, claim.definition, claim.number, claim.name, error)
     if not written:

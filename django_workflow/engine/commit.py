@@ -76,7 +76,13 @@ class Writer:
         self._commit(columns)
 
     def leave(
-        self, *, edge: str = "", cancel_rest: bool = False, renews: bool = False, **columns: Any
+        self,
+        *,
+        edge: str = "",
+        cancel_rest: bool = False,
+        renews: bool = False,
+        fails: bool = False,
+        **columns: Any,
     ) -> None:
         """Write everything and end the turn.
 
@@ -84,10 +90,11 @@ class Writer:
             edge: of the table, by which the workflow ends; "": it doesn't.
             cancel_rest: settle all steps that are left as canceled.
             renews: it goes on with a fresh journal.
+            fails: its children are canceled with their rollbacks.
             columns: of the workflow.
 
         """
-        self._commit(columns, edge=edge, cancel_rest=cancel_rest, renews=renews, leaves=True)
+        self._commit(columns, edge=edge, cancel_rest=cancel_rest, renews=renews, fails=fails, leaves=True)
 
     def _commit(
         self,
@@ -96,6 +103,7 @@ class Writer:
         edge: str = "",
         cancel_rest: bool = False,
         renews: bool = False,
+        fails: bool = False,
         leaves: bool = False,
     ) -> None:
         columns = {**self._standing_columns(), **columns}
@@ -107,12 +115,14 @@ class Writer:
                 endings.lock_parent(self._claim)
             if not claims.fence(self._claim, **columns):
                 raise LeaseLost(f"workflow {self._claim.id} is no longer {self._claim.token}'s")
-            self._write_steps(cancel_rest, renews)
+            self._write_steps(cancel_rest, renews, fails)
             if edge:
                 texts = {text: columns[text] for text in ("result_text", "error_text")}
                 endings.settle_rest(self._claim, edge, **texts)
             if leaves:
                 self._place.write_back()
+            else:
+                self._place.renew()
 
         had_bodies = self.transaction.has_bodies
         try:
@@ -144,7 +154,7 @@ class Writer:
             columns["custom_text"] = self._replay.custom
         return columns
 
-    def _write_steps(self, cancel_rest: bool, renews: bool) -> None:
+    def _write_steps(self, cancel_rest: bool, renews: bool, fails: bool) -> None:
         """The draft, and what follows from it for other workflows."""
         changes = self._draft.write()
         if renews:
@@ -159,7 +169,8 @@ class Writer:
             if self._draft.has_children:
                 orphans = [*orphans, *steps.unsettled_children(self._claim.id)]
             steps.cancel_all(self._claim.id)
-        endings.cancel_children(orphans, f"its parent, workflow {self._claim.id}, no longer waits for it")
+        reason = f"its parent, workflow {self._claim.id}, {'failed' if fails else 'no longer waits for it'}"
+        endings.cancel_children(orphans, reason, rollback=fails)
         for number, name, error_text in self.failures:
             announce.step_failed(self._claim.id, self._claim.definition, number, name, error_text)
 

@@ -29,6 +29,11 @@ class Place:
             self.lacking = not self._held
         return not self.pool or self._held
 
+    def renew(self) -> None:
+        """In each of the turn's commits: they renew the lease of the workflow, and this with it (R6)."""
+        if self._held:
+            slots.extend(self._claim.token)
+
     def write_back(self) -> None:
         """Give it back in the turn's last transaction; `left()` when that has committed."""
         if self._held:

@@ -21,7 +21,7 @@ from django_workflow.journal import clock, pauses, processes, slots, steps
 from django_workflow.journal.clock import Now, TurnClock, lease
 from django_workflow.journal.database import alias, atomic, connection, retrying
 from django_workflow.journal.workflows import nearest_or_now, wake
-from django_workflow.models import Process, Step, Workflow
+from django_workflow.models import Process, Slot, Step, Workflow
 from django_workflow.states import BODY_KINDS, StepState, WorkflowState
 
 
@@ -78,6 +78,7 @@ class Runnable(NamedTuple):
     started_at: datetime | None
     generation: int
     cluster: str
+    home: str  # its workflow's cluster
     retry: str | None
     timeout: float | None
     at_most_once: bool
@@ -379,6 +380,7 @@ _RUNNABLE = (
     "s.started_at",
     "w.generation",
     "s.cluster",
+    "w.cluster",
     "s.retry",
     "s.timeout",
     "s.at_most_once",
@@ -391,6 +393,7 @@ CANDIDATES = 8
 _in_pools = False  # True once this process has taken a place in a limited pool
 
 
+@retrying
 def take_slot(pool: str, known: Known, token: str, instead_of: str | None = None) -> bool:
     """Lease a place in a pool, for a body (R23). True, too, for a pool that this process knows no limit of."""
     global _in_pools
@@ -443,7 +446,14 @@ def _due_steps(
     here: BaseDatabaseWrapper, cluster: str | None, known: Known, timed: bool = True
 ) -> list[tuple[Any, ...]]:
     full = slots.full(known.limits)
-    crowded = f"AND s.pool NOT IN ({', '.join(['%s'] * len(full))}) " if full else ""
+    # R23: a step that is taken over may have the place that its dead worker still holds.
+    places = here.ops.quote_name(Slot._meta.db_table)
+    crowded = (
+        f"AND (s.pool NOT IN ({', '.join(['%s'] * len(full))}) "
+        f"OR EXISTS (SELECT 1 FROM {places} h WHERE h.lease_owner = s.lease_owner)) "
+        if full
+        else ""
+    )
     ours, fingerprints = _known_code(here, known)
     step, workflow = (here.ops.quote_name(model._meta.db_table) for model in (Step, Workflow))
     pairs, parameters = _known_pairs(here, known)

@@ -46,9 +46,9 @@ def _free() -> Q:
 
 
 def _lease_one(rows: QuerySet[Slot], token: str) -> bool:
-    for slot_id, owner, due_at in rows.order_by("n").values_list("id", "lease_owner", "due_at")[:4]:
-        seen = Slot.objects.using(alias()).filter(id=slot_id, lease_owner=owner, due_at=due_at)
-        if seen.update(lease_owner=token, due_at=Now(lease())):
+    for slot_id in rows.order_by("n").values_list("id", flat=True)[:4]:
+        # Asked again in the UPDATE: of several that saw it free, one gets it.
+        if rows.filter(id=slot_id).update(lease_owner=token, due_at=Now(lease())):
             return True
     return False
 
