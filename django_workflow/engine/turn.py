@@ -323,13 +323,17 @@ class Turn:
             self._finish("fail", error_text=error_text)
             return
         self.writer.leave(
-            cancel_rest=True, error_text=error_text, **workflows.unwinding(WorkflowState.FAILED)
+            cancel_rest=True,
+            fails=True,
+            error_text=error_text,
+            **workflows.unwinding(WorkflowState.FAILED),
         )
         wakes.ask(self._claim.cluster)
 
     def _finish(self, edge: str, result_text: str | None = None, error_text: str | None = None) -> None:
         """The one ending of this generation (P7), with everything that it leaves behind settled (R18)."""
-        ending = {"edge": edge, "cancel_rest": self._draft.leaves_something, **workflows.ended(edge)}
+        ending = {"edge": edge, "cancel_rest": self._draft.leaves_something, "fails": edge == "fail"}
+        ending |= workflows.ended(edge)
         ending |= {"result_text": result_text, "error_text": error_text}
         if not self._claim.on_complete:
             self.writer.leave(**ending)

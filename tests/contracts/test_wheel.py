@@ -48,7 +48,7 @@ def test_it_says_what_it_needs(wheel: Path) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = {line.partition(">")[0] for line in needed}
-    assert names == {"django", "django-q2", "djangorestframework", "pydantic"}
+    assert names == {"croniter", "django", "django-q2", "djangorestframework", "pydantic"}
     assert "# django_workflow" in str(metadata.get_payload())
 
 
