@@ -6,7 +6,7 @@ by the test where a body took its worker along.
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -410,11 +410,12 @@ def die() -> None:
 def test_39_r23_a_place_that_a_dead_worker_held_is_free_after_its_lease(
     workflow_harness: Harness, kind: str
 ) -> None:
-    run = {
+    starts: dict[str, Callable[[], Workflow]] = {
         "one": lambda: one.start("x"),
         "three": three.start,
         "mutation": lambda: any_body.start("mutation", False),
-    }[kind]()
+    }
+    run = starts[kind]()
     other = one.start("other")
     Workflow.objects.filter(id=other.id).update(priority=-1)
     crowd.inside = die
@@ -479,7 +480,9 @@ def test_r23_a_commit_renews_the_place_with_the_lease(workflow_harness: Harness)
     ends: list[Any] = []
 
     def later() -> None:
-        ends.append(Slot.objects.get().due_at - workflow_harness.now())
+        slot = Slot.objects.get()
+        assert slot.due_at is not None
+        ends.append(slot.due_at - workflow_harness.now())
         workflow_harness.freeze(NOON + timedelta(seconds=next(moments)))
 
     crowd.inside = later
