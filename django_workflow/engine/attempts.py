@@ -170,13 +170,17 @@ async def _await(awaitable: Any, attempt: Attempt) -> Any:
     limit = asyncio.timeout(attempt.timeout)
     try:
         async with limit:
-            return await awaitable
-    except TimeoutError:
+            result = await awaitable
+    except Exception as error:
         if limit.expired():
-            raise BodyTimedOut from None
+            raise BodyTimedOut from error
         raise
     finally:
         await attempt.step.reported()
+    ends_at = limit.when()
+    if limit.expired() or (ends_at is not None and asyncio.get_running_loop().time() > ends_at):
+        raise BodyTimedOut  # it swallowed the cancellation, or never let it happen; what it returned is dropped
+    return result
 
 
 def _drop_connections() -> None:

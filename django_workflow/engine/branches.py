@@ -109,9 +109,17 @@ def _attempt(claim: Runnable, history: str, held: Held, kind: StepKind = StepKin
         claim.args,
         steps.failures(history),
         Retry.from_text(claim.retry) if claim.retry else None,
-        claim.timeout,
+        _time_left(claim),
         partial(rollbacks.arguments, claim) if claim.kind == StepKind.ROLLBACK else None,
     )
+
+
+def _time_left(claim: Runnable) -> float | None:
+    """Seconds for the body: its own timeout, and what is left until its workflow's deadline (R6)."""
+    if claim.deadline_at is None:
+        return claim.timeout
+    left = max((claim.deadline_at - claim.clock.now()).total_seconds(), 0.001)
+    return left if claim.timeout is None else min(left, claim.timeout)
 
 
 def _run_in_transaction(claim: Runnable, kind: StepKind, body: Body, history: str, clock: TurnClock) -> None:

@@ -1,8 +1,8 @@
 """The timeout of a step's body: an interrupt that lands inside the body, or nowhere.
 
 A sync body in the main thread is interrupted by a signal at its next bytecode, also while it sleeps or blocks
-in a system call. The signal may come at any time, so its handler looks where it landed: only below the frame
-that called the body it raises. An `async def` body is canceled on its own loop. Elsewhere (a thread) nothing
+in a system call. The signal may come at any time, so its handler looks where it landed: only in the frame that
+calls the body, or below it, it raises. Whoever had set the timer before finds it set again. An `async def` body is canceled on its own loop. Elsewhere (a thread) nothing
 can interrupt a body; one that comes back late has timed out all the same.
 """
 
@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from django_workflow.journal.clock import monotonic
@@ -49,28 +49,41 @@ def _interrupting(seconds: float, call: Callable[[], Any]) -> Any:
     here = sys._getframe()
     fired = False
 
+    def body() -> Any:
+        return call()
+
     def on_alarm(signum: int, frame: FrameType | None) -> None:
         nonlocal fired
-        if _is_below(frame, here):
+        if _is_in(frame, body.__code__, here):
             fired = True
             raise BodyTimedOut
 
-    previous = signal.signal(signal.SIGALRM, on_alarm)
+    previous = signal.getsignal(signal.SIGALRM)
+    left, interval = signal.getitimer(signal.ITIMER_REAL)
+    began_at = monotonic()
     try:
+        signal.signal(signal.SIGALRM, on_alarm)
         signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
-        result = call()
+        result = body()
+    except Exception as error:
+        if fired:
+            raise BodyTimedOut from error  # it made something else of the interrupt
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - began_at), 0.001), interval)
     if fired:
         raise BodyTimedOut  # it swallowed the interrupt; what it returned is dropped
     return result
 
 
-def _is_below(frame: FrameType | None, caller: FrameType) -> bool:
-    frame = frame if frame is not caller else None
-    while frame is not None:
-        if frame is caller:
-            return True
+def _is_in(frame: FrameType | None, code: CodeType, caller: FrameType) -> bool:
+    """Whether `frame` is the one in which `caller` runs `code`, or below it.
+
+    What else `caller` calls doesn't count: an alarm's handler that another alarm meets, or a finalizer.
+    """
+    while frame is not None and frame.f_back is not caller:
         frame = frame.f_back
-    return False
+    return frame is not None and frame.f_code is code

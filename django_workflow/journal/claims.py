@@ -85,6 +85,7 @@ class Runnable(NamedTuple):
     pool: str
     definition: str
     born: int  # the generation of its workflow in which it was asked for
+    deadline_at: datetime | None  # of its workflow
     interrupted: bool  # its last attempt began and never ended
     clock: TurnClock
     token: str
@@ -387,6 +388,7 @@ _RUNNABLE = (
     "s.pool",
     "w.definition",
     "s.generation",
+    "w.deadline_at",
 )
 CANDIDATES = 8
 
@@ -422,6 +424,7 @@ def claim_step(token: str, cluster: str | None, known: Known, *, timed: bool = T
                 args=unseal(step.args) or "",
                 history=unseal(step.history) or "",
                 started_at=clock.to_python(step.started_at),
+                deadline_at=clock.to_python(step.deadline_at),
                 at_most_once=bool(step.at_most_once),
             )
     return None
@@ -464,8 +467,10 @@ def _due_steps(
             f"FROM {step} s JOIN {workflow} w ON w.id = s.workflow_id "
             f"WHERE s.due_at <= {clock.sql_once(here)} AND s.kind IN ({kinds}) "
             f"AND s.state IN ('pending', 'running') AND {_of_cluster('s.cluster', cluster)} "
-            f"{'' if timed else 'AND s.timeout IS NULL '}"
+            f"{'' if timed else 'AND s.timeout IS NULL AND w.deadline_at IS NULL '}"
             f"AND w.state = 'in_progress' AND w.paused IS NULL AND (w.definition, w.version) IN ({pairs}) "
+            # What its workflow is too late for is not begun any more; its turn is due, and ends it.
+            f"AND (w.deadline_at IS NULL OR w.deadline_at > {clock.sql_once(here)}) "
             f"AND {ours} {crowded}AND {pauses.condition(here, 's.cluster')} "
             f"ORDER BY (s.due_at < {clock.sql_once(here, -lease())}) DESC, w.priority DESC, s.due_at, s.id "
             f"LIMIT {CANDIDATES}",
