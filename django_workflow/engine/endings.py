@@ -114,7 +114,7 @@ def _cancel_retrying(workflow_id: UUID, reason: str, rollback: bool) -> bool:
 
 
 def _cancel(workflow_id: UUID, reason: str, rollback: bool, *, by_parent: bool = False) -> bool:
-    about = workflows.about(workflow_id)
+    about = workflows.about(workflow_id, locked=by_parent)
     if about is None:
         return False
     if not by_parent:

@@ -26,18 +26,20 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Covariant: a definition whose workflows give a `str` may stand where one is wanted that gives `str | None`.
+R_co = TypeVar("R_co", covariant=True)
 
 Handler = Callable[Concatenate["StepContext", P], Coroutine[Any, Any, R]]
 
 NAME_LIMIT = 200
 
 
-class WorkflowDefinition(Generic[P, R]):
+class WorkflowDefinition(Generic[P, R_co]):
     """A handler with its name and version. Made by `WorkflowManager.define`."""
 
     def __init__(
         self,
-        handler: Handler[P, R],
+        handler: Handler[P, R_co],
         *,
         name: str,
         version: int,
@@ -104,7 +106,7 @@ class WorkflowDefinition(Generic[P, R]):
         on_complete: Callable[..., Any] | None = None,
         context: Any = None,
         timeout: timedelta | float | None = None,
-    ) -> WorkflowDefinition[P, R]:
+    ) -> WorkflowDefinition[P, R_co]:
         """A copy whose workflows are started with these options; chains, later wins.
 
         Args:
@@ -134,7 +136,7 @@ class WorkflowDefinition(Generic[P, R]):
             "context": context,
             "timeout": timeout,
         }
-        copy: WorkflowDefinition[P, R] = object.__new__(type(self))
+        copy: WorkflowDefinition[P, R_co] = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy.start_options = self.start_options.changed(f"{self.name}.using()", given)
         return copy

@@ -185,9 +185,13 @@ _ABOUT = (
 )
 
 
-def about(workflow_id: UUID) -> About | None:
-    """What an ending has to know, or None where there is no such workflow."""
-    row = Workflow.objects.using(alias()).filter(id=workflow_id).values_list(*_ABOUT).first()
+def about(workflow_id: UUID, *, locked: bool = False) -> About | None:
+    """What an ending has to know, or None where there is no such workflow.
+
+    `locked`: its row is, or may be: then one is found, too, that was committed since the transaction began (R21).
+    """
+    rows = Workflow.objects.using(alias()).filter(id=workflow_id)
+    row = (rows.select_for_update() if locked else rows).values_list(*_ABOUT).first()
     return None if row is None else About(*row)
 
 

@@ -767,7 +767,7 @@ def test_r19_a_mutation_of_the_parent_may_cancel_its_child(frozen: Harness) -> N
 
 @mutation
 def cancel_children(workflow_id: str) -> None:
-    for child in Workflow.objects.filter(parent=workflow_id):
+    for child in Workflow.objects.filter(parent__id=workflow_id):
         assert workflow.cancel(child, "by the parent")
 
 
