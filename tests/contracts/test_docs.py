@@ -20,7 +20,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import TestCase, override_settings
 
-from django_workflow import Completed, Failed, InProgress, exceptions, workflow
+from django_workflow import Canceled, Completed, Failed, InProgress, exceptions, workflow
 from django_workflow.checks.databases import connection_age, mysql_isolation, sqlite
 from django_workflow.checks.queue import check_queue
 from django_workflow.checks.source import inspect_handler
@@ -295,6 +295,51 @@ def test_parallelism(load_page: LoadPage, workflow_harness: Harness) -> None:
     assert status == Completed(["label 7", "a packed", "b packed", "c packed"])
 
 
+def test_sagas(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("sagas")
+    failed = workflow_harness.run(page.travel, "Lisbon")
+    assert isinstance(failed, Failed)
+    assert failed.error.type.endswith(".NoSeats")
+    assert page.booked == []
+
+    run = page.travel.start("Porto")
+    workflow_harness.drain()
+    assert page.booked == ["hotel Porto", "train Porto"]
+    assert page.call_off(str(run.id))
+    status = workflow.status(run)
+    assert isinstance(status, InProgress)
+    assert status.canceling
+    workflow_harness.drain()
+    assert workflow.status(run) == Canceled("the customer called")
+    assert page.booked == []
+    names = [step.name for step in workflow_harness.journal(run) if step.kind == "rollback"]
+    assert names == ["cancel_train", "cancel_hotel"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_endings(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page, user = load_page("endings"), User.objects.create_user("ann")
+
+    def told() -> str:
+        workflow_harness.drain()
+        user.refresh_from_db()
+        return user.first_name
+
+    run = page.offer(user, 7)
+    workflow.send_event(run, "signed", True)
+    assert told() == "has contract 7"
+    workflow.send_event(page.offer(user, 8), "signed", False)
+    assert told() == "no contract: not signed"
+    workflow.cancel(page.offer(user, 9), "changed her mind")
+    assert told() == "called off: changed her mind"
+    late = page.offer(user, 10)
+    workflow_harness.drain()
+    workflow_harness.advance(timedelta(days=30))
+    assert told() == f"no contract: workflow {late.id} did not end within its timeout of 30 days, 0:00:00"
+    assert len(page.alarms) == 2
+    assert "not signed" in page.alarms[0]
+
+
 def test_managing(load_page: LoadPage, workflow_harness: Harness) -> None:
     page = load_page("managing")
     run = page.monthly_report.start("sales")
@@ -310,6 +355,48 @@ def test_managing(load_page: LoadPage, workflow_harness: Harness) -> None:
     assert workflow.cancel(starts["sales"], "not needed")
     assert page.describe(starts["sales"].id) == "canceled: not needed"
     assert page.yearly_report.start("all").cluster == "reports"
+
+
+def test_restarting(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("restarting")
+    run = page.delivery.start(7, "ann")
+    workflow_harness.drain()
+    assert isinstance(workflow.status(run), Failed)
+    page.charge_again(run.id)
+    workflow_harness.drain()
+    assert workflow_harness.result(run) == ["parcel 7", "receipt for ann"]
+    assert [step.attempts for step in workflow_harness.journal(run)] == [1, 1]
+    fork = page.what_if(run.id)
+    workflow_harness.drain()
+    assert workflow_harness.result(fork) == ["parcel 7", "receipt for ann"]
+
+    watching = page.watch.start("bob")
+    for order in range(31):
+        workflow.send_event(watching, "order_sent", order)
+    workflow_harness.drain()
+    assert Workflow.objects.get(id=watching.id).args == {"customer": "bob", "days": 30}
+    assert [step.name for step in workflow_harness.journal(watching)] == [
+        "order_sent",
+        "delivery",
+        "order_sent",
+    ]
+
+
+def test_code_changes(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("code_changes")
+    run = page.membership.start("ann")
+    workflow_harness.drain()
+    assert page.on_the_old_path().get().id == run.id
+    workflow_harness.advance(timedelta(days=300))
+    assert not page.on_the_old_path().exists()
+    assert [step.kind for step in workflow_harness.journal(run)] == ["sleep", "marker", "action", "sleep"]
+    Workflow.objects.filter(id=run.id).update(paused="its code doesn't fit", due_at=None)
+    workflow_harness.advance(timedelta(days=65))
+    assert isinstance(workflow.status(run), InProgress)
+    assert page.go_on() == 1
+    workflow_harness.drain()
+    assert workflow_harness.result(run) == "ann has left"
+    assert [workflow.start("shop.trial").version, page.trial_of_a_month.start().version] == [2, 1]
 
 
 def test_operating_tells_work_that_nobody_takes_from_work_under_way(
