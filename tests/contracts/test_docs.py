@@ -57,6 +57,7 @@ def load_page(monkeypatch: pytest.MonkeyPatch) -> LoadPage:
     """`load_page("steps")` runs the page's program and returns its module, for the time of a test."""
     # Pages define what other pages define, too.
     monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+    monkeypatch.setattr(registry, "_events", dict(registry._events))
 
     def load(stem: str) -> ModuleType:
         module = ModuleType(f"tests.shop.docs_{stem}")
@@ -286,6 +287,38 @@ def test_timers(load_page: LoadPage, workflow_harness: Harness) -> None:
     workflow_harness.drain()
     kinds = [(step.kind, step.name, step.state) for step in workflow_harness.journal(run)]
     assert kinds[2:] == [("sleep", "sleep", "completed"), ("action", "ask_supplier", "canceled")]
+
+
+def test_events(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("events")
+    yes, withdrawn = page.expense.start(1), page.expense.start(2)
+    page.decide(str(yes.id), True, "Ann")
+    workflow_harness.drain()
+    for _ in range(2):
+        page.withdraw(str(withdrawn.id))
+    workflow_harness.drain()
+    assert workflow_harness.result(yes) == "approved by Ann"
+    assert workflow_harness.result(withdrawn) == "no decision: the expense was withdrawn"
+    assert workflow_harness.run(page.expense, 3) == Completed("nobody decided within a week")
+
+    paid = page.reminder.start(4)
+    paid.send_event("paid")
+    workflow_harness.drain()
+    assert workflow_harness.result(paid) == "paid"
+    assert workflow_harness.run(page.reminder, 5) == Completed("overdue")
+
+
+def test_children(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("children")
+    delivered = workflow_harness.run(page.delivery, ["tea", "salt"])
+    assert delivered == Completed(["tea reserved", "salt reserved"])
+    assert isinstance(workflow_harness.run(page.delivery, ["tea", "moon dust"]), Failed)
+    careful = workflow_harness.run(page.careful_delivery, "moon dust")
+    assert careful == Completed("not delivered: moon dust")
+    assert workflow_harness.run(page.impatient, "tea") == Completed("gave up")
+    assert workflow_harness.run(page.later, "salt") == Completed("salt reserved")
+    child = Workflow.objects.labeled({"item": "salt"}).get()
+    assert (child.priority, child.parent.definition) == (5, "shop.later")
 
 
 def test_parallelism(load_page: LoadPage, workflow_harness: Harness) -> None:
