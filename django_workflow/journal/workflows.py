@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Value, When
 
 from django_workflow.handler.options import StartOptions
 from django_workflow.journal import clock
@@ -345,20 +345,24 @@ def prune(older_than: timedelta, limit: int) -> int:
 
     What somebody else holds, or has restarted meanwhile, is left alone (R30). Returns how many roots are gone.
     """
-    old = Workflow.objects.using(alias()).filter(completed_at__lt=Now(-older_than), parent=None)
-    old = old.exclude(state=IN_PROGRESS)
-    gone = 0
-    page = old
-    # By pages: what has to stay must not hide what comes after it.
-    while gone < limit and (found := _oldest(page, limit - gone)):
-        gone += sum(_prune(old.filter(id=workflow_id), workflow_id) for workflow_id, _ in found)
-        last, at = found[-1]
-        page = old.filter(Q(completed_at__gt=at) | Q(completed_at=at, id__gt=last))
+    try:
+        before = clock.read(connection()) - older_than
+    except OverflowError:
+        return 0
+    # A value, no expression: PostgreSQL uses no index for one that changes while it is computed.
+    old = (
+        Workflow.objects.using(alias())
+        .filter(completed_at__lt=before, parent=None)
+        .exclude(state=IN_PROGRESS)
+    )
+    ids = old.order_by("completed_at", "id").values_list("id", flat=True)
+    gone = kept = 0
+    # What has to stay must not hide what comes after it.
+    while gone < limit and (found := list(ids[kept : kept + limit - gone])):
+        pruned = sum(_prune(old.filter(id=workflow_id), workflow_id) for workflow_id in found)
+        gone += pruned
+        kept += len(found) - pruned
     return gone
-
-
-def _oldest(rows: Any, limit: int) -> list[tuple[UUID, datetime]]:
-    return list(rows.order_by("completed_at", "id").values_list("id", "completed_at")[:limit])
 
 
 @retrying
