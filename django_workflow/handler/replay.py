@@ -245,8 +245,8 @@ class Replay(Timers):
             self._logs.append((logger, record))
 
     def set_custom(self, text: str) -> None:
-        """Keep the custom status; one that a replay sets again is dropped."""
-        if self._live and not self._loop.dropped:
+        """Keep the custom status; one that a replay sets again is dropped, but where a restart has gone back to it."""
+        if (self._live or self.world.resumed_at is not None) and not self._loop.dropped:
             self.custom = text
 
     def take_logs(self) -> list[tuple[logging.Logger, logging.LogRecord]]:

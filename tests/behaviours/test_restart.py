@@ -265,6 +265,50 @@ def test_31_result_error_and_reason_are_gone_and_options_stay(frozen: Harness) -
         assert status.custom == {"how": how}
 
 
+def test_31_the_custom_status_is_what_the_handler_had_set_by_the_point(
+    frozen: Harness, any_mode: str
+) -> None:
+    @deploy
+    async def handler(step: StepContext) -> None:
+        for done, label in enumerate("abc"):
+            step.set_status({"done": done})
+            await step.run_mutation(book, label)
+            await step.sleep(HOUR)
+        step.set_status("all done")
+
+    run = deployed.start()
+    for _ in range(4):
+        frozen.advance(HOUR)
+    assert row(run).custom == "all done"
+    for point, done in ((5, 2), (3, 1), (1, 0)):
+        fork = workflow.fork(run, point)
+        workflow.restart(run, point)
+        frozen.drain()
+        for each in (run, fork):
+            assert row(each).custom == {"done": done}
+        workflow.cancel(run)
+
+
+def test_31_one_that_runs_its_rollbacks_is_in_progress(workflow_harness: Harness) -> None:
+    @deploy
+    async def handler(step: StepContext) -> None:
+        await step.using(rollback=lives.unbook).run_mutation(book, "a")
+        await step.sleep(HOUR)
+
+    run = deployed.start()
+    workflow_harness.drain()
+    workflow.cancel(run, rollback=True)
+    with pytest.raises(WorkflowInProgress):
+        workflow.restart(run)
+    workflow_harness.drain()
+    assert row(run).state == "canceled"
+    workflow.restart(run, 1)
+    workflow_harness.drain()
+    workflow_harness.advance(HOUR)
+    assert row(run).state == "completed"
+    assert calls == [("book", "a"), ("unbook", "a"), ("book", "a")]
+
+
 def test_35_on_complete_runs_again_at_the_new_ending_and_its_old_error_is_gone(
     workflow_harness: Harness, any_mode: str
 ) -> None:
