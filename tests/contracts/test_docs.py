@@ -318,6 +318,7 @@ def test_children(load_page: LoadPage, workflow_harness: Harness) -> None:
     assert workflow_harness.run(page.impatient, "tea") == Completed("gave up")
     assert workflow_harness.run(page.later, "salt") == Completed("salt reserved")
     child = Workflow.objects.labeled({"item": "salt"}).get()
+    assert child.parent is not None
     assert (child.priority, child.parent.definition) == (5, "shop.later")
 
 

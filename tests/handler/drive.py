@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from django_workflow.exceptions import describe_error
+from django_workflow.exceptions import ErrorInfo, describe_error
+from django_workflow.handler import registry
 from django_workflow.handler.commands import (
     Answer,
     Blocked,
@@ -50,9 +51,14 @@ class Dice:
 
 
 def world(
-    *, committed: bool, limits: Limits = ROOMY, check: bool = False, workflow_id: UUID = WORKFLOW
+    *,
+    committed: bool,
+    limits: Limits = ROOMY,
+    check: bool = False,
+    workflow_id: UUID = WORKFLOW,
+    depth: int = 0,
 ) -> World:
-    return World(workflow_id, BEGAN, committed, Dice(workflow_id), limits, check)
+    return World(workflow_id, BEGAN, committed, Dice(workflow_id), limits, check, depth=depth)
 
 
 def define(handler: Any) -> WorkflowDefinition[Any, Any]:
@@ -168,9 +174,13 @@ class Live:
 
 
 def answer_of(command: Command) -> Answer:
-    """What a worker would answer."""
+    """What a worker would answer; a wait gets its timeout, or without one an event whose value is its name."""
     if command.kind == StepKind.SLEEP:
         return Answer(StepState.COMPLETED, None)
+    if command.kind == StepKind.EVENT:
+        return no_event(command) if command.due_at is not None else event(command.name)
+    if command.kind == StepKind.WORKFLOW:
+        return _answer_of_child(command)
     function = import_function(command.function)
     signature = signature_of(function)
     positional, named = signature.decode_arguments(command.args)
@@ -179,6 +189,35 @@ def answer_of(command: Command) -> Answer:
     except Exception as error:  # noqa: BLE001  a body's failure is an answer
         return Answer(StepState.FAILED, encode_error(describe_error(error, command.number)))
     return Answer(StepState.COMPLETED, encode(result, what="the result", limit=ROOMY.value))
+
+
+def _answer_of_child(command: Command) -> Answer:
+    assert command.child is not None
+    definition = registry.find(command.function, command.child.version)
+    assert definition is not None
+    positional, named = definition.signature.decode_arguments(command.args)
+    try:
+        result = live(definition.handler, *positional, *named.values()).result
+    except Exception as error:  # noqa: BLE001  a child's failure is an answer
+        return Answer(StepState.FAILED, encode_error(describe_error(error)))
+    text = definition.signature.encode_result(result, what="the result", limit=ROOMY.value)
+    return Answer(StepState.COMPLETED, text)
+
+
+def event(value: Any) -> Answer:
+    """The answer to a wait whose event has come."""
+    return Answer(StepState.COMPLETED, encode(value, what="the value", limit=ROOMY.value), attempts=0)
+
+
+def event_error(error: BaseException) -> Answer:
+    """The answer to a wait whose event carries an error."""
+    return Answer(StepState.FAILED, encode_error(describe_error(error)), attempts=0)
+
+
+def no_event(command: Command) -> Answer:
+    """The answer to a wait whose time is over."""
+    error = ErrorInfo("builtins.TimeoutError", f"no event {command.name!r}", "", command.number)
+    return Answer(StepState.FAILED, encode_error(error), attempts=0)
 
 
 def live(handler: Any, *args: Any, **options: Any) -> Live:

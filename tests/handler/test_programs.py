@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from django_workflow.handler.commands import Blocked, Outcome, Recorded
 from django_workflow.handler.context import StepContext
+from django_workflow.manager import workflow
 from tests.handler.bodies import double, fail
 from tests.handler.drive import Live, assert_replays, replayed, shown
 
@@ -23,7 +24,16 @@ leaves = st.one_of(
     st.tuples(st.just("asyncio_sleep"), numbers),
     st.tuples(st.just("fail")),
     st.tuples(st.just("look")),
+    st.tuples(st.just("event"), numbers),
+    st.tuples(st.just("child"), numbers),
 )
+
+
+@workflow.define(name="handler.program_child")
+async def child(step: StepContext, number: int) -> int:
+    if not number:
+        await step.run_action(fail)
+    return await step.run_action(double, number)
 
 
 def combined(programs: Any) -> Any:
@@ -68,6 +78,13 @@ class Interpreter:
 
     async def do_asyncio_sleep(self, seconds: int) -> None:
         await asyncio.sleep(seconds)
+
+    async def do_event(self, seconds: int) -> None:
+        """With a timeout none comes, without one it does."""
+        self.seen.append(await self.step.wait_for_event("go", timeout=seconds or None))
+
+    async def do_child(self, number: int) -> None:
+        self.seen.append(await self.step.run_workflow(child, number))
 
     async def do_fail(self) -> None:
         await self.step.run_action(fail)
