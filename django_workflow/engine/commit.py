@@ -56,6 +56,7 @@ class Writer:
         self._custom = claim.custom  # the custom status as committed
         self.transaction = TurnTransaction()
         self.committed = claim.started_at is not None  # whether a turn of this life has ever committed
+        self.got_on = False  # True once this turn has committed something that is settled (R15)
         self.has_result = False  # an action's body has returned and its result is not committed yet (R11)
         self.failures: list[
             tuple[int, str, str | None]
@@ -107,6 +108,7 @@ class Writer:
         leaves: bool = False,
     ) -> None:
         columns = {**self._standing_columns(), **columns}
+        gets_on = self._draft.settled_something
         asked_at = monotonic()
 
         def write() -> None:
@@ -135,6 +137,7 @@ class Writer:
                 self.transaction.commit(write, lambda: self._held.may_begin(self._renewed_at))
         # Of this workflow alone: the batch's other leases are as old as they were.
         self._renewed_at = asked_at
+        self.got_on = self.got_on or gets_on
         self._written()
         if leaves:
             self._place.left()

@@ -35,6 +35,34 @@ def is_poisonous(claim: Turnable, journal: Iterable[Recorded]) -> bool:
     return not in_action or claim.interruptions >= 2 * settings.INTERRUPTED_LIMIT
 
 
+def completion_kills(claim: Turnable, *, got_on: bool) -> bool:
+    """True for crash upon crash with nothing left to run but `on_complete`: the ending has to do without it (R15).
+
+    A turn that has come to its end alive shows that no body before it is to blame. So it is asked one crash before the
+    workflow would be called poisonous; and again when that made it fail, and the workers go on dying.
+
+    Args:
+        claim: the workflow, about to end.
+        got_on: this turn has committed something that is new.
+
+    """
+    if not claim.taken_over or got_on:
+        return False
+    limit = settings.INTERRUPTED_LIMIT
+    return claim.interruptions == limit - 1 or claim.interruptions > 2 * limit
+
+
+def completion_given_up(claim: Turnable) -> ErrorInfo:
+    """What is stored of an `on_complete` that was not called."""
+    return ErrorInfo(
+        f"{StepInterrupted.__module__}.{StepInterrupted.__qualname__}",
+        f"the worker died {claim.interruptions} times when {claim.on_complete} was all that was left to run, so it was "
+        "not called again; retry_on_complete() does that",
+        "",
+        None,
+    )
+
+
 class Poisonous(Exception):
     """Why a workflow that kills its workers is ended."""
 

@@ -8,12 +8,17 @@ A turn here only decides which comes next. The ending was decided before; it is 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db import Error
+
+from django_workflow.conf import settings
 from django_workflow.engine import completion, endings
 from django_workflow.engine.leases import Held, LeaseLost
+from django_workflow.engine.recovery import backoff, completion_given_up
 from django_workflow.engine.transaction import CommitRefused, TurnTransaction
 from django_workflow.exceptions import describe_error
 from django_workflow.handler import registry
@@ -26,6 +31,8 @@ from django_workflow.models import Workflow
 from django_workflow.payloads import decode_error, decode_plain, encode_error, signature_of
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
+
+logger = logging.getLogger("django_workflow.engine")
 
 EDGES = {"failed": "fail", "canceled": "cancel"}
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -52,12 +59,24 @@ def take(claim: Turnable, journal: Sequence[Recorded], held: Held, pool: str) ->
     if any(step.state in steps.UNSETTLED for step in undoing):
         _commit(claim, held, [])
     elif left and not any(step.state == StepState.FAILED for step in undoing):
-        number = 1 + max(step.number for step in journal)
-        _commit(claim, held, [_row(claim, left[0], number, pool)])
-        wakes.ask(left[0].cluster)
+        _undo_next(claim, held, left[0], 1 + max(step.number for step in journal), pool)
     else:
         _end(claim, held)
     return 0
+
+
+def _undo_next(claim: Turnable, held: Held, step: Recorded, number: int, pool: str) -> None:
+    try:
+        row = _row(claim, step, number, pool)
+    except Error:
+        raise
+    except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
+        # R27: an old deploy, perhaps. Others may know the function.
+        logger.warning("the rollback of step %s of workflow %s: %s", step.number, claim.id, error)
+        claims.set_back(claim, backoff(claim.setbacks + 4))
+    else:
+        _commit(claim, held, [row])
+        wakes.ask(step.cluster)
 
 
 def _row(claim: Turnable, step: Recorded, number: int, pool: str) -> Recorded:
@@ -103,7 +122,7 @@ def _retry(claim: Turnable, mark: StepMark) -> Retry | None:
 
 def _commit(claim: Turnable, held: Held, new: Sequence[Recorded]) -> None:
     def write() -> None:
-        if not claims.fence(claim, **claims.release_columns(claim, None)):
+        if not claims.fence(claim, interruptions=0, **claims.release_columns(claim, None)):
             raise LeaseLost(f"workflow {claim.id} is no longer {claim.token}'s")
         if new:
             steps.insert(claim.id, new)
@@ -121,11 +140,7 @@ def _end(claim: Turnable, held: Held) -> None:
         if claim.on_complete:
             if not held.may_begin():  # R5
                 raise LeaseLost(f"the lease {claim.token} of workflow {claim.id} ran out")
-            transaction.open()
-            ended = completion.ended_as(
-                edge, (claim.definition, claim.version), custom_text=claim.custom, **facts
-            )
-            columns["on_complete_error_text"] = completion.run(claim.on_complete, claim.id, ended)
+            columns["on_complete_error_text"] = _complete(claim, edge, transaction, facts)
         transaction.commit(lambda: _write_end(claim, edge, columns, facts), held.may_begin)
     except CommitRefused as refused:
         columns["on_complete_error_text"] = encode_error(describe_error(refused.__cause__ or refused))
@@ -133,6 +148,14 @@ def _end(claim: Turnable, held: Held) -> None:
     except BaseException as error:
         transaction.roll_back(error)
         raise
+
+
+def _complete(claim: Turnable, edge: str, transaction: TurnTransaction, facts: dict[str, Any]) -> str | None:
+    if claim.taken_over and claim.interruptions >= settings.INTERRUPTED_LIMIT:
+        return encode_error(completion_given_up(claim))  # R15: nothing else can have killed its workers
+    transaction.open()
+    ended = completion.ended_as(edge, (claim.definition, claim.version), custom_text=claim.custom, **facts)
+    return completion.run(claim.on_complete, claim.id, ended)
 
 
 def _write_end(claim: Turnable, edge: str, columns: dict[str, Any], facts: dict[str, Any]) -> None:

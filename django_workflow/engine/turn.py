@@ -26,7 +26,14 @@ from django_workflow.engine.draft import Draft
 from django_workflow.engine.leases import Held, LeaseLost
 from django_workflow.engine.mailbox import Mailbox
 from django_workflow.engine.places import Place
-from django_workflow.engine.recovery import Poisonous, backoff, is_inline, is_poisonous
+from django_workflow.engine.recovery import (
+    Poisonous,
+    backoff,
+    completion_given_up,
+    completion_kills,
+    is_inline,
+    is_poisonous,
+)
 from django_workflow.engine.transaction import CommitRefused
 from django_workflow.engine.world import world_of
 from django_workflow.exceptions import (
@@ -332,16 +339,23 @@ class Turn:
 
     def _finish(self, edge: str, result_text: str | None = None, error_text: str | None = None) -> None:
         """The one ending of this generation (P7), with everything that it leaves behind settled (R18)."""
-        ending = {"edge": edge, "cancel_rest": self._draft.leaves_something, "fails": edge == "fail"}
+        ending: dict[str, Any] = {
+            "edge": edge,
+            "cancel_rest": self._draft.leaves_something,
+            "fails": edge == "fail",
+        }
         ending |= workflows.ended(edge)
         ending |= {"result_text": result_text, "error_text": error_text}
         if not self._claim.on_complete:
             self.writer.leave(**ending)
             return
-        if self.writer.has_result or self._one_by_one:
-            self.writer.commit()  # R11: `on_complete` is a body, too
+        if self.writer.has_result or self._one_by_one or self._claim.taken_over:
+            self.writer.commit()  # R11: `on_complete` is a body, too; R15: what is reached is not lost by it
         self.writer.check_lease()
-        error = self._complete(edge, result_text, error_text)
+        if completion_kills(self._claim, got_on=self.writer.got_on):
+            error: str | None = encode_error(completion_given_up(self._claim))
+        else:
+            error = self._complete(edge, result_text, error_text)
         try:
             self.writer.leave(**ending, on_complete_error_text=error)
         except CommitRefused as refused:
