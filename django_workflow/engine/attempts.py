@@ -59,6 +59,10 @@ class TurnAborted(BaseException):
     """
 
 
+class TurnOvertaken(TurnAborted):
+    """What the turn has decided is not so any more, and writing it again would change nothing: take it anew."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One attempt at a step: what to call, with what, and what comes of a failure."""

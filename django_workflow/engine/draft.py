@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django_workflow.engine.attempts import TurnAborted
+from django_workflow.engine.attempts import TurnOvertaken
 from django_workflow.exceptions import ErrorInfo
 from django_workflow.handler.commands import Answer, Command, Recorded
 from django_workflow.handler.replay import as_recorded
@@ -289,9 +289,9 @@ class Draft:
             steps.cancel(self._workflow_id, sorted(self._canceled))
         for number, event in self._consumed.items():
             if not events.consume(self._workflow_id, number, event.id):
-                raise TurnAborted(f"event {event.id} of workflow {self._workflow_id} is taken already")
+                raise TurnOvertaken(f"event {event.id} of workflow {self._workflow_id} is taken already")
         if self._overtime and events.came_in_time(self._workflow_id, self._overtime, self.taken):
-            raise TurnAborted(f"an event came just in time for workflow {self._workflow_id}")
+            raise TurnOvertaken(f"an event came just in time for workflow {self._workflow_id}")
         missing = [number for number in (*self._children, *self._orphans) if number not in ids]
         if missing:
             ids |= steps.ids_of(self._workflow_id, missing)

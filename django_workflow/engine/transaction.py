@@ -14,7 +14,7 @@ from typing import Any
 from django.db import Error, transaction
 
 from django_workflow.conf import settings
-from django_workflow.engine.attempts import TurnAborted
+from django_workflow.engine.attempts import TurnAborted, TurnOvertaken
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import RETRIES, alias, connection, passes, pause
 
@@ -135,6 +135,8 @@ class TurnTransaction:
                 unknown = self._at_commit and not rolled_back
                 if had_bodies or unknown or attempt == RETRIES or not may_repeat():
                     raise TurnAborted(f"the commit met {error!r}") from error
+            except TurnOvertaken:
+                raise
             except TurnAborted:
                 if had_bodies or attempt == RETRIES or not may_repeat():
                     raise

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from django_workflow import Completed, Event, StepContext, workflow
-from django_workflow.engine.drain import drain, known
+from django_workflow.engine.drain import drain, known, take_one
 from django_workflow.exceptions import LimitReached, WorkflowFinished
 from django_workflow.journal import claims, processes
 from django_workflow.models import Event as SentEvent
@@ -219,6 +219,28 @@ def statements_until_fence(point: int, call: Callable[[], Any]) -> str:
     with before_statements(hook):
         drain(None)
     return hit
+
+
+def test_r16_a_commit_that_an_event_has_overtaken_is_not_tried_again(workflow_harness: Harness) -> None:
+    """The event is there to stay: the same writes would be refused each time."""
+    workflow_harness.freeze(NOON)
+    run = act_and_look.start()
+    with workflow_harness.replace(bodies.act, with_=lambda label: label):
+        tried: list[str] = []
+
+        def hook(sql: str) -> None:
+            begins = sql.startswith("BEGIN") if connection.vendor == "sqlite" else is_fence(sql)
+            step = run.steps().first()
+            if begins and step is not None and step.state == "completed":
+                tried.append(sql)
+                if len(tried) == 1:
+                    elsewhere(lambda: run.send_event(GO, "in time"))
+
+        with before_statements(hook):
+            assert take_one(run.id)
+    assert len(tried) == 1
+    workflow_harness.advance(MINUTE)
+    assert workflow.status(run) == Completed(["acted", "in time"])
 
 
 def test_r16_r11_a_turn_given_up_for_an_event_repeats_no_action(workflow_harness: Harness) -> None:
@@ -442,7 +464,7 @@ if settings.DATABASE != "sqlite":  # its one writer leaves no room for two open 
         with workflow_harness.replace(bodies.write, with_=body):
             (first,) = claims.claim_workflows(processes.token(), None, known(), 1)
             claims.hand_back([first])
-            workers = [Elsewhere(lambda: drain_one(one)), Elsewhere(lambda: drain_one(other))]
+            workers = [Elsewhere(lambda: take_one(one.id)), Elsewhere(lambda: take_one(other.id))]
             for worker in workers:
                 worker.result()
             for _ in range(5):
@@ -451,12 +473,6 @@ if settings.DATABASE != "sqlite":  # its one writer leaves no room for two open 
         assert len(met) == 2
         assert Entry.objects.count() == 2
         assert SentEvent.objects.filter(name=GO.name).count() == 2
-
-
-def drain_one(run: Workflow) -> int:
-    from django_workflow.engine.drain import take_one
-
-    return take_one(run.id)
 
 
 # ── P5 ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -504,6 +520,8 @@ def test_p5_a_crash_at_any_commit_neither_loses_an_event_nor_takes_it_twice(
                         sent_last = True
                 except SimulatedCrash:
                     crashed = True
+                if workflow.get(run).finished:
+                    break
             workflow_harness.crash_at(0)
             assert workflow.status(run) == Completed(["a", "b", "c"]), f"crash at commit {n}"
             assert taken(run) == ["a", "b", "c"]
