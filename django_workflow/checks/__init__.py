@@ -5,7 +5,7 @@ Errors are what loses work, runs it twice or stops a cluster; warnings are what 
 
 | ids | module | about |
 |---|---|---|
-| E001 to E003 | `settings` | `DJANGO_WORKFLOW`, `INSTALLED_APPS` |
+| E001 to E003, E013 | `settings` | `DJANGO_WORKFLOW`, `INSTALLED_APPS` |
 | E004 to E009, W001 to W004 | `queue` | `Q_CLUSTER` |
 | E010 to E012, W005 to W009 | `databases` | the journal's database and the models beside it |
 | W010 | `handlers` | what the source of the handlers does |
