@@ -25,6 +25,14 @@ class BodyTimedOut(BaseException):
     """The body took too long. No `Exception`: the body's own `except` clauses are not meant."""
 
 
+class _Alarm(BodyTimedOut, KeyboardInterrupt):
+    """What is raised inside of the body.
+
+    A `KeyboardInterrupt` to whatever it runs: psycopg then cancels the statement on the server, which would go on
+    with it, and keep its locks, when the connection is only closed.
+    """
+
+
 def call_within(seconds: float, call: Callable[[], Any]) -> Any:
     """Call, and raise `BodyTimedOut` inside it when it takes longer.
 
@@ -56,7 +64,7 @@ def _interrupting(seconds: float, call: Callable[[], Any]) -> Any:
         nonlocal fired
         if _is_in(frame, body.__code__, here):
             fired = True
-            raise BodyTimedOut
+            raise _Alarm
 
     previous = signal.getsignal(signal.SIGALRM)
     left, interval = signal.getitimer(signal.ITIMER_REAL)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from django_workflow import (
     Canceled,
@@ -569,3 +570,65 @@ def test_r6_where_nothing_could_interrupt_it_an_action_is_left_to_another_thread
     assert calls == [("write", "in the starting process")]
     workflow_harness.drain()
     assert workflow_harness.result(run) == "by a worker"
+
+
+# ── a body in the middle of a statement ─────────────────────────────────────────────────────────────────────
+
+
+def ask_slowly() -> None:
+    """The database takes its time; SQLite can't be made to, so there it is the body."""
+    with connection.cursor() as cursor:
+        match connection.vendor:
+            case "postgresql":
+                cursor.execute("SELECT pg_sleep(60)")
+            case "mysql":
+                cursor.execute("SELECT SLEEP(60)")
+            case _:
+                cursor.execute("SELECT 1")
+                time.sleep(60)
+
+
+@action
+def act_slowly() -> None:
+    with transaction.atomic():
+        Entry.objects.create(label="half")
+        ask_slowly()
+
+
+@mutation
+def write_slowly() -> None:
+    Entry.objects.create(label="half")
+    ask_slowly()
+
+
+@committed
+@pytest.mark.parametrize("function", [act_slowly, write_slowly])
+@pytest.mark.parametrize("inline", [None, False])
+def test_17_a_body_is_interrupted_in_a_statement_and_its_transaction_undone(
+    workflow_harness: Harness, function: Any, inline: bool | None
+) -> None:
+    @deploy
+    async def handler(step: StepContext) -> str:
+        limited = step.using(timeout=SHORT, inline=inline)
+        run_step = limited.run_action if function is act_slowly else limited.run_mutation
+        await step.run_mutation(write, "before")
+        try:
+            await run_step(function)
+        except StepTimedOut:
+            await step.run_mutation(write, "after")
+            return "too slow"
+        return "never"
+
+    run = deployed.start()
+    for _ in range(2):
+        workflow_harness.drain()
+    assert workflow_harness.result(run) == "too slow"
+    assert (rows("before"), rows("half"), rows("after")) == (1, 0, 1)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            # Else the server would go on, and hold what the body has locked.
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' "
+                "AND pid <> pg_backend_pid() AND query LIKE '%pg_sleep%'"
+            )
+            assert cursor.fetchone() == (0,)
