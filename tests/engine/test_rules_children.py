@@ -401,7 +401,6 @@ def test_r17_a_loser_that_ends_while_it_is_given_up_is_canceled_or_keeps_its_res
         sent = before_statement(point, end)
         state = workflow.get(below).state
         ends.append(state)
-        assert not Step.objects.filter(workflow=run, kind="workflow", state="pending").exists() or not sent
         workflow_harness.advance(2 * MINUTE)
         assert not isinstance(workflow.status(run), InProgress)
         lost, slept = workflow_harness.journal(run)[:2]
