@@ -9,6 +9,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_workflow import Completed, InProgress, StepContext, mutation, query, workflow
+from django_workflow.journal import pauses
 from django_workflow.testing import Harness
 
 TRANSACTION = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK", "START", "SET ")
@@ -49,8 +50,9 @@ def writes(sent: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def unhurried() -> Any:
-    """A slow machine commits a turn in several parts; what is counted here is a turn in one part."""
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A slow machine commits a turn in several parts, and looks for pauses between them; here it is in one part."""
+    monkeypatch.setattr(pauses, "LOOK_SECONDS", 1e9)
     with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
         yield
 
