@@ -456,14 +456,15 @@ if settings.DATABASE != "sqlite":  # its one writer leaves no room for two open 
 
         def body(label: str) -> None:
             Entry.objects.create(label=label)
-            workflow.send_event(label, GO, "hello")
-            if len(met) < 2:
+            first = len(met) < 2
+            if first:
                 met.append(label)
+                both.wait(PATIENCE)  # both are claimed, so that neither claim finds the other's lock
+            workflow.send_event(label, GO, "hello")
+            if first:
                 both.wait(PATIENCE)  # each holds the other's row now, and wants its own
 
         with workflow_harness.replace(bodies.write, with_=body):
-            (first,) = claims.claim_workflows(processes.token(), None, known(), 1)
-            claims.hand_back([first])
             workers = [Elsewhere(lambda: take_one(one.id)), Elsewhere(lambda: take_one(other.id))]
             for worker in workers:
                 worker.result()
