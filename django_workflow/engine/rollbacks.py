@@ -23,6 +23,7 @@ from django_workflow.engine.transaction import CommitRefused, TurnTransaction
 from django_workflow.exceptions import describe_error
 from django_workflow.handler import registry
 from django_workflow.handler.commands import Recorded
+from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.functions import StepMark, import_function, mark_of
 from django_workflow.journal import claims, steps, wakes, workflows
 from django_workflow.journal.claims import Runnable, Turnable
@@ -180,9 +181,16 @@ def arguments(claim: Runnable) -> tuple[list[Any], dict[str, Any]]:
     assert step is not None, "a rollback's step is in the journal as long as the rollback is"
     error = decode_error(step.error) if step.error is not None else None
     if step.kind == StepKind.WORKFLOW:
-        signature = registry.newest(step.function).signature
+        signature = _of_child(step).signature
     else:
         signature = signature_of(import_function(step.function))
     args, kwargs = signature.decode_arguments(step.args)
     result = signature.decode_result(step.result) if step.result is not None else None
     return [error, result, *args], kwargs
+
+
+def _of_child(step: Recorded) -> WorkflowDefinition[Any, Any]:
+    """The definition of the child that a step has started: of its version while the code has that."""
+    versions = Workflow.objects.using(alias()).filter(parent_step=step.id).values_list("version", flat=True)
+    known = (registry.find(step.function, version) for version in versions)
+    return next((each for each in known if each is not None), None) or registry.newest(step.function)

@@ -48,6 +48,7 @@ class _Self:
         self.identity: Identity | None = None
         self.cluster = ""
         self.registered = False
+        self.registered_at = 0.0  # monotonic
         self.seen_at = 0.0  # monotonic
         self.claims = itertools.count(1)
         self.lock = threading.Lock()
@@ -97,9 +98,9 @@ def register() -> None:
     me = identity()
     with _self.lock:
         if not _self.registered:
+            _self.registered_at = _self.seen_at = monotonic()
             _insert(me)
             _self.registered = True
-            _self.seen_at = monotonic()
 
 
 def seen() -> None:
@@ -121,7 +122,8 @@ def _insert(me: Identity) -> None:
         pid=me.pid,
         start_time=me.start_time,
         cluster=_self.cluster,
-        started_at=Now(),
+        # A row that was lost and is written anew makes no younger process of this one (R27).
+        started_at=Now(timedelta(seconds=_self.registered_at - monotonic())),
         seen_at=Now(),
     ).save(using=database.alias(), force_insert=True)
 

@@ -16,7 +16,7 @@ from django_workflow.testing import Harness
 from tests.behaviours import lives
 from tests.behaviours.bodies import calls, rows
 from tests.behaviours.code import Handler, deploy, deployed
-from tests.behaviours.lives import book, charge, faults, keys, row, rows_of, ship
+from tests.behaviours.lives import book, charge, faults, keys, row, rows_of, ship, told
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -457,3 +457,31 @@ def test_12_a_workflow_that_violates_in_its_very_first_turn_is_parked_and_goes_o
     frozen.drain()
     assert [frozen.result(run) for run in runs] == ["booked a", "booked a"]
     assert Step.objects.count() == 2
+
+
+@workflow.define(name="versions.sleeping_child", on_complete=told)
+async def sleeping_child(step: StepContext) -> None:
+    await step.run_mutation(book, "child")
+    await step.sleep(10 * DAY)
+
+
+@pytest.mark.usefixtures("pausing")
+def test_31_p7_a_child_in_flight_that_a_restart_drops_is_canceled_first(frozen: Harness) -> None:
+    @deploy
+    async def handler(step: StepContext) -> None:
+        await asyncio.gather(step.run_workflow(sleeping_child), step.sleep(HOUR))
+
+    parent = deployed.start()
+    frozen.drain()
+
+    @deploy
+    async def other_handler(step: StepContext) -> None:
+        await step.run_action(ship, "another step")
+
+    frozen.advance(HOUR)
+    assert workflow.get(parent).paused is not None
+    workflow.restart(parent, 1)
+    assert lives.endings == [("canceled", None)]  # its ending took effect, before it went
+    assert not workflow.list(sleeping_child).exists()
+    frozen.drain()
+    assert workflow.status(parent) == Completed(None)
