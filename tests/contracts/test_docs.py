@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.test import TestCase, override_settings
 
 from django_workflow import Canceled, Completed, Failed, InProgress, exceptions, workflow
@@ -44,6 +45,7 @@ from tests.contracts.markdown import (
     snippets,
     table,
 )
+from tests.shop.workflows import echo
 
 DOCS_FOLDER = ROOT / "docs"
 PYTHON = [snippet for page in PAGES for snippet in snippets(page)]
@@ -431,6 +433,56 @@ def test_code_changes(load_page: LoadPage, workflow_harness: Harness) -> None:
     workflow_harness.drain()
     assert workflow_harness.result(run) == "ann has left"
     assert [workflow.start("shop.trial").version, page.trial_of_a_month.start().version] == [2, 1]
+
+
+class Cipher:
+    """What the page takes from a package."""
+
+    def encrypt(self, plain: bytes) -> bytes:
+        return plain.hex().encode()
+
+    def decrypt(self, sealed: bytes) -> bytes:
+        return bytes.fromhex(sealed.decode())
+
+
+def test_settings_shows_a_codec_that_seals(load_page: LoadPage, workflow_harness: Harness) -> None:
+    path = f"{load_page('settings').__name__}.Encrypted"
+    with override_settings(CIPHER=Cipher(), DJANGO_WORKFLOW={"CODEC": path}):
+        assert workflow_harness.run(echo, "a secret") == Completed("a secret")
+        assert Workflow.objects.get().args == {"value": "a secret"}
+    with pytest.raises(ImproperlyConfigured):
+        Workflow.objects.get()
+
+
+def test_starting(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("starting")
+    page.order_shipped(7, customer=42)
+    page.order_shipped(7, customer=42)
+    assert page.letters_to(42) == 1
+    assert page.charge_again_and_again(8)
+    page.plan()
+    assert page.remind([1, 2, 3]) == 3
+    reminders = workflow.list(page.follow_up, labels={"batch": "spring"})
+    assert {each.args["what"] for each in reminders} == {"a reminder"}
+    assert page.answer_quickly(9) == "in_progress"  # no commit yet: the test's transaction is around it
+    workflow_harness.advance(timedelta(days=14))
+    assert workflow_harness.result(workflow.list(labels={"customer": 42}).get()) == "a letter for order 7"
+    assert workflow.list(page.follow_up, state="in_progress").get().args["order_id"] == 1  # in 2031
+
+
+def test_pools(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("pools")
+    page.begin_maintenance()
+    runs = [page.report.start("sales"), page.invoice.start("taxes")]
+    assert workflow_harness.drain() == 0
+    status = workflow.status(runs[0])
+    assert isinstance(status, InProgress)
+    assert status.paused == "the payment provider is down"
+    page.end_maintenance()
+    workflow_harness.drain()
+    assert [workflow_harness.result(run) for run in runs] == ["sales.pdf", "taxes.pdf"]
+    assert [run.cluster for run in runs] == ["reports", ""]
+    assert workflow_harness.journal(runs[1])[0].cluster == "reports"
 
 
 def test_operating_tells_work_that_nobody_takes_from_work_under_way(
