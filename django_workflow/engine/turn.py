@@ -56,7 +56,7 @@ from django_workflow.handler.commands import (
     World,
 )
 from django_workflow.handler.definition import WorkflowDefinition
-from django_workflow.handler.replay import Replay, recorded_answer
+from django_workflow.handler.replay import Replay, asked_alike, recorded_answer
 from django_workflow.journal import claims, steps, wakes, workflows
 from django_workflow.journal.claims import Known, Turnable
 from django_workflow.journal.clock import Now
@@ -221,7 +221,7 @@ class Turn:
             again.close()
         if isinstance(repeated, Violated):
             return repeated
-        if type(repeated) is not type(outcome) or again.commands != self._replay.commands:
+        if type(repeated) is not type(outcome) or not asked_alike(again.commands, self._replay.commands):
             return Violated(
                 NotDeterministic(
                     f"the handler of {self._claim.definition} did something else when it was replayed",

@@ -12,6 +12,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -444,6 +445,15 @@ def _repeats(command: Command, recorded: Recorded) -> bool:
         and command.function == recorded.function
         and (command.unstable_args or command.args == recorded.args)
     )
+
+
+def asked_alike(one: Sequence[Command], other: Sequence[Command]) -> bool:
+    """Whether two lives of a handler asked for the same, arguments aside where they are unstable."""
+    return [_compared(command) for command in one] == [_compared(command) for command in other]
+
+
+def _compared(command: Command) -> Command:
+    return replace(command, args="", due_at=None) if command.unstable_args else command
 
 
 def describe(step: Command | Recorded, redact: Sequence[str] = ()) -> str:

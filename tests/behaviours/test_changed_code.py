@@ -5,12 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from django_workflow import Completed, Failed, InProgress, StepContext, workflow
 from django_workflow.handler import registry
 from django_workflow.testing import Harness
 from tests.behaviours.bodies import act, calls, change, decline, double, look, unmarked, write
 from tests.behaviours.code import Handler, deploy, deployed
+from tests.behaviours.conftest import MODES
 from tests.shop.workflows import echo
 
 pytestmark = pytest.mark.usefixtures("either_mode")
@@ -291,6 +293,29 @@ def test_12_unstable_arguments_are_not_compared(workflow_harness: Harness) -> No
     salt[0] = "second"
     workflow_harness.advance(HOUR)
     assert workflow_harness.result(run) == "first"
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_12_unstable_arguments_may_differ_from_life_to_life(
+    workflow_harness: Harness, check: bool, either_mode: str
+) -> None:
+    lives: list[int] = []
+
+    @deploy
+    async def handler(step: StepContext) -> Any:
+        lives.append(1)
+        unstable = step.using(unstable_args=True)
+        first, second = await asyncio.gather(
+            unstable.run_action(act, len(lives)), unstable.run_action(act, -len(lives))
+        )
+        await unstable.sleep(60 + len(lives))
+        return first, second, await unstable.run_action(act, len(lives)) > 1
+
+    with override_settings(DJANGO_WORKFLOW={**MODES[either_mode], "CHECK_DETERMINISM": check}):
+        run = deployed.start()
+        workflow_harness.drain()
+        workflow_harness.advance(HOUR)
+    assert workflow_harness.result(run) == [1, -1, True]
 
 
 def test_12_a_recorded_failure_that_the_code_no_longer_asks_for_is_a_violation(
