@@ -448,7 +448,19 @@ def _claim_step(step: Runnable, state: str, owner: str | None, known: Known) -> 
 def _due_steps(
     here: BaseDatabaseWrapper, cluster: str | None, known: Known, timed: bool = True
 ) -> list[tuple[Any, ...]]:
-    full = slots.full(known.limits)
+    due = _select_due_steps(here, cluster, known, timed, ())
+    # Which pools are full is asked where it matters only: most steps are in none.
+    if any(row[_POOL] in known.limits for row in due) and (full := slots.full(known.limits)):
+        return _select_due_steps(here, cluster, known, timed, full)
+    return due
+
+
+_POOL = _RUNNABLE.index("s.pool")
+
+
+def _select_due_steps(
+    here: BaseDatabaseWrapper, cluster: str | None, known: Known, timed: bool, full: Sequence[str]
+) -> list[tuple[Any, ...]]:
     # R23: a step that is taken over may have the place that its dead worker still holds.
     places = here.ops.quote_name(Slot._meta.db_table)
     crowded = (
