@@ -139,7 +139,7 @@ class Body:
         return Answer(StepState.COMPLETED, text, self._attempt.step.attempt)
 
     def _failed(self, error: BaseException) -> Answer:
-        return failure(self._attempt, error, describe_error(error))
+        return failure(self._attempt, error, describe_error(error, self._attempt.step.number))
 
     def _timed_out(self) -> Answer:
         return own_failure(

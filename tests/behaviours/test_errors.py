@@ -117,6 +117,7 @@ def test_4_an_uncaught_failure_keeps_type_message_traceback_and_step(
     step = workflow_harness.journal(run)[1]
     assert step.state == "failed"
     assert step.error is not None
+    assert step.error.step == 2
     assert (step.error.type, step.error.message, step.error.traceback) == (
         error.type,
         error.message,

@@ -162,6 +162,20 @@ def test_34_the_failed_step_is_undone_too_with_its_error_and_no_result(
     ]
 
 
+def undo_by_number(error: ErrorInfo | None, result: Any, *args: Any) -> None:
+    calls.append(("failed step", error.step if error else None))
+
+
+def test_34_the_error_names_the_step_that_it_came_from(workflow_harness: Harness, any_mode: str) -> None:
+    @deploy
+    async def handler(step: StepContext) -> None:
+        await step.using(rollback=undo_by_number).run_action(act, "done")
+        await step.using(rollback=undo_by_number).run_action(decline, "no")
+
+    assert isinstance(through(workflow_harness, deployed.start()), Failed)
+    assert [call for call in calls if call[0] == "failed step"] == [("failed step", 2), ("failed step", None)]
+
+
 def test_34_parallel_steps_are_undone_by_when_they_began_not_by_when_they_were_asked_for(
     frozen: Harness, any_mode: str
 ) -> None:
