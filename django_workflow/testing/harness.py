@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,9 @@ from django_workflow.status import Completed, InProgress, Status
 from django_workflow.testing.faults import CommitFault
 
 P = ParamSpec("P")
+
+# What the harness at work will put back. One at a time: the clock and the connection are the whole process's.
+_at_work = ExitStack()
 
 IDLE_ROUNDS = 50  # in which run() jumped to the next due time and no step settled
 
@@ -66,9 +70,12 @@ class Harness:
     """Runs workflows in the test's own process, on the real engine and the test database.
 
     A context manager; without `with` call `close()` at the end of the test (`addCleanup(harness.close)`).
+    One that nobody closed ends when it is forgotten, or when the next one begins.
     """
 
     def __init__(self) -> None:
+        global _at_work
+        _at_work.close()
         processes.token()  # registers this process, once: not a commit of what is tested
         self._clock = TestClock()
         self._fault = CommitFault(connection())
@@ -78,6 +85,8 @@ class Harness:
         self._stack.enter_context(wakes.sent_by(None))
         self._fault.install()
         self._stack.callback(self._fault.remove)
+        _at_work = self._stack
+        weakref.finalize(self, self._stack.close).atexit = False
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """`Harness()` in the test cases of Django and of REST framework, without pytest's fixtures."""
 
+import gc
 from datetime import timedelta
 
 import pytest
@@ -121,6 +122,25 @@ class WithTestData(TestCase):
                 harness.replace(act, with_=lambda value: "stand-in")
                 assert harness.run(echo, number) == Completed(number)
         assert act("real") == "real"
+
+    def test_one_that_nobody_closed_doesnt_disturb_the_next(self) -> None:
+        forgotten = Harness()
+        forgotten.freeze(NOON)
+        forgotten.replace(act, with_=lambda value: "stand-in")
+        deploy(order)
+        with Harness() as harness:
+            del forgotten
+            gc.collect()
+            harness.freeze(NOON + 10 * DAY)
+            assert harness.run(deployed, "next") == Completed(8)
+            assert harness.now() == NOON + 40 * DAY
+        assert act("real") == "real"
+        assert workflow.get(echo.start(1)).created_at != NOON
+
+    def test_one_that_is_forgotten_puts_the_clock_back(self) -> None:
+        Harness().freeze(NOON)
+        gc.collect()
+        assert workflow.get(echo.start(1)).created_at != NOON
 
     def test_the_clock_is_put_back(self) -> None:
         with Harness() as harness:
