@@ -35,7 +35,8 @@ from django_workflow.handler import registry
 from django_workflow.handler.definition import Handler, WorkflowDefinition
 from django_workflow.handler.events import Event as EventType
 from django_workflow.handler.events import event_of
-from django_workflow.journal import events, pauses, wakes, workflows
+from django_workflow.health import Health
+from django_workflow.journal import events, health, pauses, wakes, workflows
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import alias, connection
 from django_workflow.keys import key_problem
@@ -552,6 +553,14 @@ class WorkflowManager:
             raise WorkflowNotFound(pk)
         return run
 
+    def health(self) -> Health:
+        """Whether work gets done: the oldest due work, the ticker, live workers, pauses. A handful of statements."""
+        return health.look()
+
+    def definitions(self) -> tuple[WorkflowDefinition[Any, Any], ...]:
+        """All definitions that this process knows, by name and version."""
+        return registry.definitions()
+
     def pause(self, reason: str, cluster: str | None = None) -> None:
         """Hold all turns and steps, of one cluster or (None) of all, until `resume()`; starts and events are still taken.
 
@@ -636,6 +645,10 @@ class WorkflowManager:
     async def aretry_on_complete(self, workflow_id: Id) -> bool:
         """`retry_on_complete()` for async code."""
         return await sync_to_async(self.retry_on_complete)(workflow_id)
+
+    async def ahealth(self) -> Health:
+        """`health()` for async code."""
+        return await sync_to_async(self.health)()
 
     async def aprune(self, older_than: timedelta, limit: int = 10_000) -> int:
         """`prune()` for async code."""

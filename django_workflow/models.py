@@ -137,6 +137,15 @@ class Workflow(models.Model):
 
     class Meta:
         default_permissions = ("view",)
+        permissions = [
+            ("start_workflow", "Can start workflows"),
+            ("cancel_workflow", "Can cancel workflows, pause and resume"),
+            ("restart_workflow", "Can restart workflows and run on_complete again"),
+            ("fork_workflow", "Can fork workflows"),
+            ("send_event", "Can send events to workflows"),
+            ("cleanup_workflow", "Can clean up finished workflows"),
+            ("view_payload", "Can view arguments, results, values and tracebacks"),
+        ]
         indexes = [
             models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="workflow_due"),
             models.Index(
@@ -506,6 +515,7 @@ class Process(models.Model):
     pid = models.PositiveIntegerField()
     start_time = models.CharField(max_length=32)  # of the process, in the kernel's ticks: pids are used again
     cluster = models.CharField(max_length=100, default="", blank=True)
+    definitions_text = models.TextField(db_column="definitions", default="[]")  # JSON: [[name, version], …]
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
 
