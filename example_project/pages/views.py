@@ -34,7 +34,7 @@ def home(request: HttpRequest) -> HttpResponse:
     documents = Document.objects.order_by("-pk").only("title", "workflow_id", "keywords", "published_at")
     page = Paginator(documents, DOCUMENTS).get_page(request.GET.get("page"))
     releases = list(Release.objects.order_by("-pk")[:RELEASES])
-    progress = progress_of(each.workflow_id for each in [*page, *releases])
+    progress = progress_of([*(each.workflow_id for each in page), *(each.workflow_id for each in releases)])
     shown = {
         "page": page,
         "documents": with_progress(page, progress),

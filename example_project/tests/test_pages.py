@@ -188,7 +188,7 @@ def test_staff_decide(
     assert said in answer.content.decode()
 
     workflow_harness.drain()
-    assert Workflow.objects.get(pk=release.workflow_id).state == state
+    assert workflow_of(release).state == state
     page = read(staff, page_of(release))
     assert outcome in page
     assert "Approve" not in page
@@ -235,4 +235,10 @@ def test_there_is_no_page_of_no_release(client: Client, db: None) -> None:
 
 def has_decision(release: Release) -> bool:
     """Whether anything was sent to its workflow."""
-    return Workflow.objects.filter(pk=release.workflow_id, events__isnull=False).exists()
+    return workflow_of(release).events.exists()
+
+
+def workflow_of(release: Release) -> Workflow:
+    """Its workflow."""
+    assert release.workflow_id is not None
+    return Workflow.objects.get(pk=release.workflow_id)
