@@ -200,6 +200,7 @@ class BulkActions(_ModelAdmin):
             "title": bulk.question,
             "verb": bulk.verb,
             "label": DEEDS[bulk.verb].label,
+            "submit": DEEDS[bulk.verb].submit,
             "deletes": DEEDS[bulk.verb].deletes,
             "children": bulk.children,
             "left_alone": bulk.left_alone,

@@ -94,8 +94,8 @@ class Deed:
     verb: ClassVar[str]
     label: ClassVar[Text]
     question: ClassVar[Text]
+    submit: ClassVar[Text]  # on the button that does it
     deletes: ClassVar[bool] = False
-    several: ClassVar[bool] = False  # more than one button ends the form
 
     def possible(self, run: Workflow) -> bool:
         """Whether its state allows this."""
@@ -128,6 +128,7 @@ class Cancel(Deed):
     verb = "cancel"
     label = _("Cancel")
     question = _("Cancel this workflow?")
+    submit = _("Yes, cancel")
 
     def possible(self, run: Workflow) -> bool:
         return not run.finished
@@ -173,6 +174,7 @@ class Restart(Deed):
     verb = "restart"
     label = _("Restart")
     question = _("Restart this workflow?")
+    submit = _("Yes, restart")
 
     def possible(self, run: Workflow) -> bool:
         return run.finished or run.paused is not None
@@ -264,6 +266,7 @@ class Fork(Deed):
     verb = "fork"
     label = _("Fork")
     question = _("Fork this workflow?")
+    submit = _("Yes, fork")
 
     def possible(self, run: Workflow) -> bool:
         return run.started_at is not None
@@ -334,7 +337,7 @@ class SendEvent(Deed):
     verb = "event"
     label = _("Send event")
     question = _("Send an event to this workflow?")
-    several = True
+    submit = _("Send")
 
     def possible(self, run: Workflow) -> bool:
         return not run.finished
@@ -378,6 +381,7 @@ class Cleanup(Deed):
     verb = "cleanup"
     label = _("Clean up")
     question = _("Delete this workflow for ever?")
+    submit = _("Yes, delete")
     deletes = True
 
     def possible(self, run: Workflow) -> bool:
@@ -415,6 +419,7 @@ class Complete(Deed):
     verb = "complete"
     label = _("Run on_complete again")
     question = _("Run on_complete of this workflow again?")
+    submit = _("Yes, run it again")
 
     def possible(self, run: Workflow) -> bool:
         return run.finished and run.on_complete_error_text is not None

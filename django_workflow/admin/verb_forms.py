@@ -59,6 +59,7 @@ class CancelForm(ReasonForm):
         help_text=_("It stays in progress, canceling, until they have ended."),
         required=False,
     )
+    field_order = ["rollback", "reason"]
 
 
 class PauseForm(forms.Form):
@@ -147,7 +148,13 @@ class EventForm(forms.Form):
             initial={"name": chosen if known else "", "other": "" if known else chosen},
             auto_id=CHOOSER_ID,
         )
-        self.fields["name"].choices = [("", "–"), *((name, _labelled(name)) for name in waiting)]  # type: ignore[attr-defined]
+        if waiting:
+            labels = [(name, _labelled(name)) for name in waiting]
+            self.fields["name"].choices = [("", "–"), *labels]  # type: ignore[attr-defined]
+        else:
+            del self.fields["name"]
+            self.fields["other"].label = _("Event")
+            self.fields["other"].help_text = _("No step waits for an event now.")
 
 
 def _labelled(name: str) -> str:

@@ -537,7 +537,9 @@ def test_pages_obey_a_strict_policy(boss: Client, workflow_harness: Harness, ver
     assert all(" src=" in each.split(">")[0] for each in shown.split("<script")[1:])
 
 
-def test_buttons_fit_the_state(workflow_harness: Harness, admin_user: User) -> None:
+def test_buttons_fit_the_state(
+    workflow_harness: Harness, admin_user: User, django_assert_num_queries: Any
+) -> None:
     from django.contrib import admin as site
     from django.test import RequestFactory
 
@@ -546,7 +548,9 @@ def test_buttons_fit_the_state(workflow_harness: Harness, admin_user: User) -> N
     pages: Any = site.site.get_model_admin(Workflow)
 
     def verbs(run: Workflow) -> list[str]:
-        return [button.verb for button in pages.buttons(request, workflow.get(run))]
+        known = workflow.get(run)
+        with django_assert_num_queries(0):
+            return [button.verb for button in pages.buttons(request, known)]
 
     assert verbs(order.start("early")) == ["event", "cancel"]
     assert verbs(waiting(workflow_harness)) == ["event", "cancel", "fork"]
@@ -556,3 +560,21 @@ def test_buttons_fit_the_state(workflow_harness: Harness, admin_user: User) -> N
         each for each in pages.buttons(request, waiting(workflow_harness, "b")) if each.verb == "cancel"
     )
     assert (str(cancel.label), cancel.url.endswith("/cancel/")) == ("Cancel", True)
+
+
+def test_where_nothing_waits_any_name_may_be_given(boss: Client, workflow_harness: Harness) -> None:
+    run = order.start("apple")
+    shown = text(boss, page("event", run))
+    assert "No step waits for an event now." in shown
+    assert "<select" not in shown
+    done(boss, page("event", run), {"name": "verbs.approved", "value": "true"}, detail(run))
+    workflow_harness.drain()
+    assert workflow_harness.result(run) == "delivered apple"
+
+
+def test_enter_in_a_text_field_approves_nothing(boss: Client, workflow_harness: Harness) -> None:
+    run = waiting(workflow_harness)
+    shown = text(boss, page("event", run))
+    form = shown[shown.index('<form method="post" novalidate') :]
+    # A browser presses the first button of the form, and this one is pressed by nobody.
+    assert form[form.index("<button") :].startswith('<button type="submit" disabled hidden>')
