@@ -47,7 +47,7 @@ browser: ## install what the tests in a browser need, where apt and npm can: Chr
 		|| echo "npm could not install it."
 
 screenshots: $(VENV)/.dev browser ## take the pictures in docs/images/ anew
-	@$(BIN)/python -m tests.browser.screenshots
+	@$(BIN)/python -m pytest --quiet --no-header tests/browser/screenshots.py
 
 clean: ## remove the environments and everything the tools left behind
 	rm -rf .venv .venv-3.13 .demo .test-logs build dist htmlcov .coverage* .hypothesis .import_linter_cache \

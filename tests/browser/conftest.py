@@ -68,7 +68,7 @@ def operator(visit: Visit) -> Visit:
 def cluster(transactional_db: None, tmp_path: Path) -> Iterator[QCluster]:
     """A real cluster on the test's database."""
     started = QCluster(tmp_path / "cluster.log")
-    started.environment["DJANGO_SETTINGS_MODULE"] = "tests.browser.settings"
+    started.environment.update(DJANGO_SETTINGS_MODULE="tests.browser.settings", MEDIA=str(tmp_path / "media"))
     try:
         started.start()
         yield started

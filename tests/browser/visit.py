@@ -9,8 +9,8 @@ from django.urls import reverse
 from tests.browser.chromium import Browser
 
 PASSWORD = "correct horse"
-LIST = "admin:django_workflow_workflow_changelist"
-DETAIL = "admin:django_workflow_workflow_change"
+ADMIN = "admin:django_workflow_workflow_"  # and the name of a page
+LIST, DETAIL = f"{ADMIN}changelist", f"{ADMIN}change"
 
 
 class Visit:

@@ -30,14 +30,19 @@ def release_stock(error: ErrorInfo | None, reserved: int | None, order: int, ite
 
 @action(retry=Retry(max_attempts=3, initial=0.3, jitter=False, on=ConnectionError))
 def charge_card(order: int, card_number: str) -> str:
-    """Ask the bank; it is busy at first, and takes no cards that end with 0."""
+    """Ask the bank; it is busy at first, and a card that ends with 0 has to be topped up."""
     asked = Entry.objects.filter(label=f"charge {order}").count()
     Entry.objects.create(label=f"charge {order}")
     if not asked:
         raise ConnectionError("the bank is busy")
-    if card_number.endswith("0"):
+    if card_number.endswith("0") and not Entry.objects.filter(label=f"top-up {order}").exists():
         raise CardDeclined("insufficient funds")
     return f"payment-{order}"
+
+
+def top_up(order: int) -> None:
+    """Put money on the card that pays an order."""
+    Entry.objects.create(label=f"top-up {order}")
 
 
 @query
