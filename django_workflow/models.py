@@ -157,6 +157,12 @@ class Workflow(models.Model):
             models.Index(
                 fields=["completed_at"], condition=Q(completed_at__isnull=False), name="workflow_completed"
             ),
+            # What somebody has to look at: few rows, whatever the table holds.
+            models.Index(
+                fields=["-created_at"],
+                condition=Q(paused__isnull=False) | Q(on_complete_error_text__isnull=False),
+                name="workflow_attention",
+            ),
         ]
 
     def __str__(self) -> str:
