@@ -84,10 +84,7 @@ class DetailPage(_Page):
         try:
             run = workflow.get(object_id)
         except WorkflowNotFound:
-            missing: HttpResponse = self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined]  # of Django
-                request, self.opts, object_id
-            )
-            return missing
+            return super().change_view(request, object_id, form_url, extra_context)  # says that there is none
         context = {
             **self._frame(request, run, run.definition),
             **self._body(request, run),

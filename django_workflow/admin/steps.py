@@ -166,7 +166,6 @@ def state_of(name: str) -> ShownState:
 
 def facts(step: Step, values: Values) -> StepFacts:
     """What the timeline is made of."""
-    error = values.error(step.error)
     return StepFacts(
         number=step.number,
         name=printable(step.name),
@@ -183,11 +182,11 @@ def facts(step: Step, values: Values) -> StepFacts:
                 started_at=_moment(entry.get("started_at")),
                 ended_at=_moment(entry.get("ended_at")),
                 outcome=entry["outcome"],
-                error=str(_error_of(entry, values) or ""),
+                error=_line_of(_error_of(entry, values)),
             )
             for entry in step.history
         ),
-        error=str(error or ""),
+        error=_line_of(values.error(step.error)),
     )
 
 
@@ -216,6 +215,10 @@ def holder(token: str | None, using: str | None) -> str | None:
         return None
     process = Process.objects.using(using).filter(pk=found).first()
     return None if process is None else str(process)
+
+
+def _line_of(error: ShownError | None) -> str:
+    return "" if error is None else error.short
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -35,6 +35,12 @@ class ShownError:
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
 
+    @property
+    def short(self) -> str:
+        """The same for a line of a table: without the module."""
+        kind = self.type.rpartition(".")[2]
+        return f"{kind}: {self.message}" if self.message else kind
+
 
 class Values:
     """How values of this workflow are shown."""

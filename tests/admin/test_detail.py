@@ -255,7 +255,7 @@ def test_the_timeline_is_one_table_that_says_what_its_bars_show(
     page = text(boss, address(run))
     assert page.count('<table class="workflow-timeline">') == 1
     assert 'tabindex="0" role="region" aria-labelledby="workflow-timeline"' in page
-    assert "<caption>5 steps, in the order in which the handler asked." in page
+    assert "<caption><span>5 steps, in the order in which the handler asked." in page
     assert page.count('<th scope="row" class="workflow-step">') == 5
     assert [row[:3] for row in cells(page)] == [
         ["1 count_entries", "query", "completed"],
@@ -286,7 +286,7 @@ def test_attempts_are_rows_and_the_next_one_is_announced(boss: Client, workflow_
     workflow_harness.drain()
     first, second = cells(text(boss, address(run)))
     assert first[0] == "1 fail"
-    assert first[2] == "failed builtins.ValueError: no luck"
+    assert first[2] == "failed ValueError: no luck"
     assert second[0] == "1 fail, attempt 2"
     assert second[2] == "pending"
     assert second[4].endswith(", still")
@@ -295,7 +295,7 @@ def test_attempts_are_rows_and_the_next_one_is_announced(boss: Client, workflow_
     workflow_harness.advance(timedelta(minutes=2))
     first, second = cells(text(boss, address(run)))
     assert (first[0], second[0]) == ("1 fail", "1 fail, attempt 2")
-    assert second[2] == "failed builtins.ValueError: no luck"
+    assert second[2] == "failed ValueError: no luck"
     assert second[4] == "2 min"
 
 
