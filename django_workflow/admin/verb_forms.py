@@ -1,28 +1,25 @@
-"""The forms of the verbs, and the fields that an event's type asks for.
+"""The forms of the verbs. The field of an event's value is made as that of an argument, by its type.
 
 Rules of this file: forms are made of what may be chosen, never bound to a model, and nothing here changes anything.
 """
 
 from __future__ import annotations
 
-import enum
-import json
-import types
+import inspect
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Any, Literal, Union, get_args, get_origin
-from uuid import UUID
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from django_workflow.admin.forms import EMPTY, OMITTED, JsonField, empty_of, field_of
 from django_workflow.handler import registry
 from django_workflow.handler.events import NAME_LIMIT
 from django_workflow.keys import KEY_LIMIT
 from django_workflow.models import Step, Workflow
+from django_workflow.payloads.arguments import Parameter
 from django_workflow.states import StepKind
 
 REASON_LIMIT = 1000
@@ -189,6 +186,7 @@ class EventValueForm(ReasonForm):
 
     # (value, label) of each button that ends the form; none: there is one, and the value is a field.
     buttons: Choices = []
+    empty: Any = None  # the value of a field that was left empty
 
     def clean(self) -> dict[str, Any]:
         """A value or an error; an empty field is a value only where its type has one."""
@@ -198,102 +196,35 @@ class EventValueForm(ReasonForm):
                 raise ValidationError(_("Give a value or an error, not both."))
             self.errors.pop("value", None)
             data["value"] = None
+        elif data.get("value") is OMITTED:
+            data["value"] = None
+        elif data.get("value") == "" and not isinstance(self.fields["value"], JsonField):
+            data["value"] = self.empty
         return data
 
 
 def event_form(name: str, data: Any = None) -> EventValueForm:
-    """The form of an event: by the type that is registered under its name."""
+    """The form of an event: by the type that is registered under its name. What it gives the manager checks again."""
     kind = registry.find_event(name)
+    annotation = Any if kind is None else kind.type
     form = EventValueForm(data, hidden={"name": name})
-    form.fields["value"] = field_of(Any if kind is None else kind.type)
-    if kind is not None and kind.type is bool:
-        form.fields["value"].widget = forms.HiddenInput()
-        form.fields["value"].error_messages["required"] = _("Approve, reject, or give an error.")
+    if annotation is bool:
+        form.fields["value"] = _decision()
         form.buttons = [("true", _("Approve")), ("false", _("Reject"))]
+    else:
+        value = Parameter("value", inspect.Parameter.KEYWORD_ONLY, EMPTY, annotation)
+        form.fields["value"] = field_of(value)
+        form.fields["value"].label = _("Value")
+        form.fields["value"].required &= annotation is not Any  # an event may come without a value
+        form.empty = empty_of(value)
     form.order_fields(form.field_order)
     return form
 
 
-def field_of(annotation: Any) -> forms.Field:
-    """The field that fits a type; a field of JSON where none does. What it gives is checked by the manager again."""
-    inner, optional = _without_none(annotation)
-    field = _choices_of(inner) or _plain_field(inner)
-    if field is None:
-        return JSONText(label=_("Value, as JSON"), help_text=type_name(annotation))
-    field.label = _("Value")
-    field.help_text = type_name(annotation)
-    # An empty text is a text, unless it may also be none.
-    field.required = not optional and inner is not str
-    if inner is str and optional:
-        field.empty_value = None  # type: ignore[attr-defined]
-    return field
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        left = [each for each in get_args(annotation) if each is not type(None)]
-        if len(left) == 1 and len(left) < len(get_args(annotation)):
-            return left[0], True
-    return annotation, False
-
-
-def _plain_field(annotation: Any) -> forms.Field | None:
-    if annotation is str:
-        return forms.CharField(strip=False, widget=forms.Textarea(attrs={"rows": 2}))
-    if annotation is int:
-        return forms.IntegerField()
-    if annotation is float:
-        return forms.FloatField()
-    if annotation is Decimal:
-        return forms.DecimalField()
-    if annotation is datetime:
-        return forms.DateTimeField(
-            widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": "any"})
-        )
-    if annotation is date:
-        return forms.DateField(widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}))
-    if annotation is UUID:
-        return forms.UUIDField()
-    return None
-
-
-def _choices_of(annotation: Any) -> OneOf | None:
-    if annotation is bool:
-        return OneOf([("true", _("yes"), True), ("false", _("no"), False)])
-    if get_origin(annotation) is Literal:
-        return OneOf([(str(value), str(value), value) for value in get_args(annotation)])
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return OneOf([(name, name, member) for name, member in annotation.__members__.items()])
-    return None
-
-
-class OneOf(forms.ChoiceField):
-    """One of some values, each with the text that stands for it."""
-
-    def __init__(self, values: Sequence[tuple[str, str | Promise, Any]]) -> None:
-        self._values = {text: value for text, _label, value in values}
-        super().__init__(choices=[("", "–"), *((text, label) for text, label, _value in values)])
-
-    def clean(self, value: Any) -> Any:
-        """The value that the text stands for; None for none."""
-        text = super().clean(value)
-        return self._values[text] if text else None
-
-
-class JSONText(forms.CharField):
-    """Any JSON; nothing is null."""
-
-    widget = forms.Textarea
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(required=False, **options)
-
-    def clean(self, value: Any) -> Any:
-        """What the text says."""
-        text = super().clean(value)
-        if not text:
-            return None
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):  # no JSON, thousands of digits, or nested too deeply
-            raise ValidationError(_("This is no JSON that can be read.")) from None
+def _decision() -> forms.Field:
+    return forms.TypedChoiceField(
+        choices=[("true", "true"), ("false", "false")],
+        coerce=lambda text: text == "true",
+        widget=forms.HiddenInput,
+        error_messages={"required": _("Approve, reject, or give an error.")},
+    )

@@ -164,6 +164,30 @@ def test_restart_with_the_whole_journal(boss: Client, workflow_harness: Harness)
     assert workflow.get(run).state == "in_progress"
 
 
+@pytest.mark.parametrize("ending", ["failed", "canceled", "canceled with rollbacks"])
+@pytest.mark.parametrize("position", ["whole", "1", "2", "3", "4"])
+def test_what_is_shown_is_what_is_dropped(
+    boss: Client, workflow_harness: Harness, ending: str, position: str
+) -> None:
+    if ending == "failed":
+        run = failed(workflow_harness)
+    else:
+        run = waiting(workflow_harness)
+        workflow.cancel(run, rollback=ending == "canceled with rollbacks")
+        workflow_harness.drain()
+    rows = list(workflow.steps(run))
+    if position not in ("whole", *(str(row.number) for row in rows if row.kind != "rollback")):
+        assert "no such step" in refused(boss, page("restart", run), {"from_step": position})
+        return
+    shown = text(boss, page("restart", run), {"from_step": position})
+    facts = shown[shown.index("What happens") :]
+    boss.post(page("restart", run), {"from_step": position})
+    kept = set(workflow.steps(run).values_list("number", flat=True))
+    assert len(kept) < len(rows)  # each of these endings has something to drop
+    for row in rows:
+        assert (f"<li>{row}</li>" in facts) == (row.number not in kept), row
+
+
 @pytest.mark.parametrize("step", ["99", "0", "-1", "x", "²", "9" * 5000, "2.0", HOSTILE])
 def test_a_step_that_is_not_there(boss: Client, workflow_harness: Harness, step: str) -> None:
     run = failed(workflow_harness)
@@ -247,19 +271,24 @@ def test_neither_approved_nor_rejected_is_no_answer(boss: Client, workflow_harne
 @pytest.mark.parametrize(
     ("name", "given", "value", "field"),
     [
-        ("verbs.text", " a\nb ", " a\nb ", "<textarea"),
-        ("verbs.text", "", "", "<textarea"),
-        ("verbs.whole", "-7", -7, 'type="number"'),
-        ("verbs.number", "2.5", 2.5, 'type="number"'),
+        ("verbs.text", " a <b> ", " a <b> ", '<input type="text" name="value"'),
+        ("verbs.text", "", "", '<input type="text" name="value"'),
+        ("verbs.whole", "-7", -7, "inputmode="),
+        ("verbs.number", "2.5", 2.5, "inputmode="),
         ("verbs.day", "2031-02-03", "2031-02-03", 'type="date"'),
-        ("verbs.amount", "12.30", "12.30", 'type="number"'),
+        ("verbs.amount", "12.30", "12.30", "inputmode="),
         ("verbs.size", "LARGE", Size.LARGE.value, '<option value="LARGE"'),
         ("verbs.way", "south", "south", '<option value="south"'),
-        ("verbs.maybe", "", None, 'type="number"'),
-        ("verbs.maybe", "3", 3, 'type="number"'),
-        ("verbs.parcel", '{"weight": "1.5", "to": "Ghent"}', {"weight": "1.5", "to": "Ghent"}, "as JSON"),
-        ("verbs.untyped", '[1, {"a": null}]', [1, {"a": None}], "as JSON"),
-        ("verbs.untyped", "", None, "as JSON"),
+        ("verbs.maybe", "", None, "inputmode="),
+        ("verbs.maybe", "3", 3, "inputmode="),
+        (
+            "verbs.parcel",
+            '{"weight": "1.5", "to": "Ghent"}',
+            {"weight": "1.5", "to": "Ghent"},
+            '<textarea name="value"',
+        ),
+        ("verbs.untyped", '[1, {"a": null}]', [1, {"a": None}], '<textarea name="value"'),
+        ("verbs.untyped", "", None, '<textarea name="value"'),
     ],
 )
 def test_a_field_for_each_type(
@@ -310,7 +339,7 @@ def test_an_event_by_a_name_of_ones_own(boss: Client, workflow_harness: Harness)
     run = waiting(workflow_harness)
     shown = text(boss, page("event", run), {"other": "verbs.whole"})
     assert "kept until one does" in shown
-    assert '<input type="number" name="value"' in shown
+    assert '<input type="text" name="value"' in shown
     done(boss, page("event", run), {"name": "verbs.whole", "value": "4"}, detail(run))
     assert Event.objects.get().value == 4
 
