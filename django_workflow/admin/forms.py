@@ -283,7 +283,8 @@ def _json_of(value: Any) -> str | None:
 
 def _help(parameter: Parameter) -> str:
     annotation = parameter.annotation
-    said = annotation.__name__ if type(annotation) is type else str(annotation)
+    plain = isinstance(annotation, type) and not typing.get_args(annotation)
+    said = annotation.__name__ if plain else str(annotation).replace("typing.", "")
     if annotation is Any:
         said = _("any JSON")
     if parameter.default is not EMPTY:

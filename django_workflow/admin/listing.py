@@ -169,8 +169,7 @@ class ListPage:
         """From its first turn to its end, or to now."""
         if run.started_at is None:
             return None
-        taken = span((run.completed_at or run.listed_at) - run.started_at)
-        return taken if run.completed_at is not None else _("%(span)s so far") % {"span": taken}
+        return span((run.completed_at or run.listed_at) - run.started_at)
 
     @admin.display(description=gettext_lazy("parent"), empty_value="–")
     def parent_link(self, run: Workflow) -> str | None:

@@ -35,7 +35,9 @@ def _joined(first: str, second: str) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """`5 min ago`; `in 5 min` for what is to come."""
+    """`5 min ago`; `in 5 min` for what is to come; within a second `just now`."""
+    if abs((now - moment).total_seconds()) < SECOND:
+        return _("just now")
     if moment > now:
         return _("in %(span)s") % {"span": span(moment - now)}
     return _("%(span)s ago") % {"span": span(now - moment)}

@@ -274,7 +274,8 @@ def test_the_form_shows_types_and_defaults(starter: Client) -> None:
     for field in ("arg_size", "arg_way", "arg_sure"):
         assert f'<select name="{field}"' in html
     assert '<textarea name="arg_box"' in html
-    assert "tests.admin.test_definitions.Box" in html or ">Box<" in html
+    for said in (">Box<", ">Size<", ">int, without it 3<", ">Literal[&#x27;air&#x27;, &#x27;sea&#x27;, 7]<"):
+        assert said in html
     tries = re.search(r'<input[^>]*name="arg_tries"[^>]*>', html)
     assert tries is not None
     assert 'value="3"' in tries[0]
@@ -287,7 +288,7 @@ def test_arguments_by_position_and_by_name(starter: Client, workflow_harness: Ha
     run = started(
         starter, any_call, arg_first="1", arg_second="5", arg_more="[3, 4]", arg_options='{"a": "b"}'
     )
-    assert run.args == {"first": 1, "second": 5, "*more": [3, 4], "a": "b"} or run.args == {
+    assert run.args == {
         "first": 1,
         "second": 5,
         "*more": [3, 4],
