@@ -115,7 +115,7 @@ def head(
             *_whereabouts(run, token or run.lease_owner, now),
             *_family(run, children, addresses),
         ],
-        progress=progress(run.custom),
+        progress=progress(values.masked(run.custom)),
         buttons=buttons(request, run, addresses),
     )
 

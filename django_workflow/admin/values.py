@@ -60,6 +60,10 @@ class Values:
             return _("This value can't be shown.")
         return printable(text if len(text) <= LIMIT else f"{text[:LIMIT]}\n…")
 
+    def masked(self, value: Any) -> Any:
+        """A plain JSON value without what is never shown, for who reads a part of it out."""
+        return masked(value, self._names)
+
     def labels(self, labels: dict[str, Any]) -> list[str]:
         """Labels, for whoever may see the workflow: `name = value`."""
         return [
