@@ -46,7 +46,7 @@ def test_every_page_is_whole_on_every_screen(
         found += [f"{name} {args}: {line}" for line in browser.complaints() + browser.barriers()]
         if browser.overflow():
             found.append(f"{name} {args}: {browser.overflow()} px wider than the screen")
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def pages(orders: list[Workflow]) -> list[tuple[str, tuple[object, ...]]]:
