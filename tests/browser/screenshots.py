@@ -6,7 +6,7 @@ keeps it out of the suite.
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from django.test import override_settings
@@ -34,20 +34,26 @@ def test_pictures(cluster: QCluster, operator: Visit, tmp_path: Path) -> None:
     waiting, failed = work()
     documents(tmp_path)
     gates_that_are_closed()
-    pages = {
-        "list": (LIST,),
-        "detail": (DETAIL, waiting.pk),
-        "definitions": (f"{ADMIN}definitions",),
-        "example": ("pages:home",),
-        "failed": (DETAIL, failed.pk),
-        "step": (f"{ADMIN}step", failed.pk, 2),
-        "cancel": (f"{ADMIN}cancel", waiting.pk),
-        "restart": (f"{ADMIN}restart", failed.pk),
-        "event": (f"{ADMIN}event", waiting.pk),
+    pages: dict[str, tuple[str, tuple[Any, ...]]] = {
+        "list": (LIST, ()),
+        "detail": (DETAIL, (waiting.pk,)),
+        "definitions": (f"{ADMIN}definitions", ()),
+        "example": ("pages:home", ()),
+        "failed": (DETAIL, (failed.pk,)),
+        "step": (
+            f"{ADMIN}step",
+            (
+                failed.pk,
+                2,
+            ),
+        ),
+        "cancel": (f"{ADMIN}cancel", (waiting.pk,)),
+        "restart": (f"{ADMIN}restart", (failed.pk,)),
+        "event": (f"{ADMIN}event", (waiting.pk,)),
     }
     for folder in (FOR_DOCS, TO_LOOK_AT):
         folder.mkdir(parents=True, exist_ok=True)
-    for name, (address, *args) in pages.items():
+    for name, (address, args) in pages.items():
         for width, scheme in screens():
             operator.browser.show(width, scheme)
             operator.open(address, *args)
