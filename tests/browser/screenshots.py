@@ -40,13 +40,7 @@ def test_pictures(cluster: QCluster, operator: Visit, tmp_path: Path) -> None:
         "definitions": (f"{ADMIN}definitions", ()),
         "example": ("pages:home", ()),
         "failed": (DETAIL, (failed.pk,)),
-        "step": (
-            f"{ADMIN}step",
-            (
-                failed.pk,
-                2,
-            ),
-        ),
+        "step": (f"{ADMIN}step", (failed.pk, 2)),
         "cancel": (f"{ADMIN}cancel", (waiting.pk,)),
         "restart": (f"{ADMIN}restart", (failed.pk,)),
         "event": (f"{ADMIN}event", (waiting.pk,)),
