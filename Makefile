@@ -4,11 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# As root, if that needs no password: nobody is asked in the middle of `make test`.
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo --non-interactive)
+AXE := tests/browser/node_modules/axe-core/axe.min.js
 # Arguments for pytest in `make test`: make test ARGS="-k sleep --jobs 1"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench clean
+.PHONY: help demo test check lint bench browser screenshots clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
@@ -16,7 +19,7 @@ help: ## show this list
 demo: $(VENV)/.demo ## run the example project: cluster, web server and a live table, until Ctrl-C
 	@$(BIN)/python -m example_project.demo
 
-test: $(VENV)/.dev ## run the whole test suite on every database that answers
+test: $(VENV)/.dev browser ## run the whole test suite on every database that answers
 	@$(BIN)/python -m tests.run_matrix $(ARGS)
 
 check: lint test ## everything CI runs: lint, types, import directions, migrations, system checks, tests
@@ -33,9 +36,22 @@ lint: $(VENV)/.dev ## all of check but the tests
 bench: $(VENV)/.dev ## run the benchmarks
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+browser: ## install what the tests in a browser need, where apt and npm can: Chromium, its driver, axe-core
+	@{ command -v chromium && command -v chromedriver; } >/dev/null || ! command -v apt-get >/dev/null || { \
+		echo "Installing Chromium and its driver …"; \
+		$(ROOT) apt-get update -qq && $(ROOT) apt-get install -qq --yes chromium chromium-driver >/dev/null; } \
+		|| echo "apt-get could not install them."
+	@test -f $(AXE) || ! command -v npm >/dev/null || { \
+		echo "Installing axe-core …"; \
+		npm install --prefix tests/browser --no-package-lock --no-audit --no-fund --silent; } \
+		|| echo "npm could not install it."
+
+screenshots: $(VENV)/.dev browser ## take the pictures in docs/images/ anew
+	@$(BIN)/python -m pytest --quiet --no-header tests/browser/screenshots.py
+
 clean: ## remove the environments and everything the tools left behind
 	rm -rf .venv .venv-3.13 .demo .test-logs build dist htmlcov .coverage* .hypothesis .import_linter_cache \
-		.mypy_cache .pytest_cache .ruff_cache
+		.mypy_cache .pytest_cache .ruff_cache tests/browser/node_modules
 	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 $(BIN)/python:

@@ -7,7 +7,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from uuid import UUID
@@ -35,7 +35,8 @@ from django_workflow.handler import registry
 from django_workflow.handler.definition import Handler, WorkflowDefinition
 from django_workflow.handler.events import Event as EventType
 from django_workflow.handler.events import event_of
-from django_workflow.journal import events, pauses, wakes, workflows
+from django_workflow.health import Health
+from django_workflow.journal import clock, events, health, pauses, wakes, workflows
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import alias, connection
 from django_workflow.keys import key_problem
@@ -552,6 +553,45 @@ class WorkflowManager:
             raise WorkflowNotFound(pk)
         return run
 
+    def dropped(
+        self,
+        workflow_id: Id,
+        from_step: int | str | Callable[..., Any] | WorkflowDefinition[Any, Any] | None = None,
+        *,
+        from_failure: bool = False,
+    ) -> StepQuerySet:
+        """The steps that a restart with these arguments would drop, in their order; a fork leaves out the same ones.
+
+        Raises:
+            StepNotFound: it has no such step.
+            WorkflowNotFound: there is no such workflow.
+
+        """
+        pk = identify(workflow_id)
+        found = lives.dropped(pk, from_step, from_failure)
+        if found is None:
+            raise WorkflowNotFound(pk)
+        return found.order_by("number")
+
+    def clusters(self) -> tuple[str, ...]:
+        """The names, as django-q2 has them, of the clusters of all managers with definitions; the default one first."""
+        from django_workflow.cluster.wakeups import default_queue
+
+        default = default_queue()
+        return (default, *sorted(_clusters() - {"", default}))
+
+    def health(self) -> Health:
+        """Whether work gets done: the oldest due work, the ticker, live workers, pauses. A handful of statements."""
+        return health.look()
+
+    def now(self) -> datetime:
+        """The time of the clock by which all rows are stamped (aware). One statement."""
+        return clock.read(connection())
+
+    def definitions(self) -> tuple[WorkflowDefinition[Any, Any], ...]:
+        """All definitions that this process knows, by name and version."""
+        return registry.definitions()
+
     def pause(self, reason: str, cluster: str | None = None) -> None:
         """Hold all turns and steps, of one cluster or (None) of all, until `resume()`; starts and events are still taken.
 
@@ -619,6 +659,16 @@ class WorkflowManager:
         """`restart()` for async code."""
         return await sync_to_async(self.restart)(workflow_id, from_step, from_failure=from_failure)
 
+    async def adropped(
+        self,
+        workflow_id: Id,
+        from_step: int | str | Callable[..., Any] | WorkflowDefinition[Any, Any] | None = None,
+        *,
+        from_failure: bool = False,
+    ) -> StepQuerySet:
+        """`dropped()` for async code."""
+        return await sync_to_async(self.dropped)(workflow_id, from_step, from_failure=from_failure)
+
     async def afork(
         self, workflow_id: Id, from_step: int | str | Callable[..., Any] | WorkflowDefinition[Any, Any]
     ) -> Workflow:
@@ -636,6 +686,14 @@ class WorkflowManager:
     async def aretry_on_complete(self, workflow_id: Id) -> bool:
         """`retry_on_complete()` for async code."""
         return await sync_to_async(self.retry_on_complete)(workflow_id)
+
+    async def ahealth(self) -> Health:
+        """`health()` for async code."""
+        return await sync_to_async(self.health)()
+
+    async def anow(self) -> datetime:
+        """`now()` for async code."""
+        return await sync_to_async(self.now)()
 
     async def aprune(self, older_than: timedelta, limit: int = 10_000) -> int:
         """`prune()` for async code."""

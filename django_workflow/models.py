@@ -137,6 +137,15 @@ class Workflow(models.Model):
 
     class Meta:
         default_permissions = ("view",)
+        permissions = [
+            ("start_workflow", "Can start workflows"),
+            ("cancel_workflow", "Can cancel workflows, pause and resume"),
+            ("restart_workflow", "Can restart workflows and run on_complete again"),
+            ("fork_workflow", "Can fork workflows"),
+            ("send_event", "Can send events to workflows"),
+            ("cleanup_workflow", "Can clean up finished workflows"),
+            ("view_payload", "Can view arguments, results, values and tracebacks"),
+        ]
         indexes = [
             models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="workflow_due"),
             models.Index(
@@ -147,6 +156,12 @@ class Workflow(models.Model):
             models.Index(fields=["state", "-created_at"], name="workflow_state"),
             models.Index(
                 fields=["completed_at"], condition=Q(completed_at__isnull=False), name="workflow_completed"
+            ),
+            # What somebody has to look at: few rows, whatever the table holds.
+            models.Index(
+                fields=["-created_at"],
+                condition=Q(paused__isnull=False) | Q(on_complete_error_text__isnull=False),
+                name="workflow_attention",
             ),
         ]
 
@@ -506,6 +521,7 @@ class Process(models.Model):
     pid = models.PositiveIntegerField()
     start_time = models.CharField(max_length=32)  # of the process, in the kernel's ticks: pids are used again
     cluster = models.CharField(max_length=100, default="", blank=True)
+    definitions_text = models.TextField(db_column="definitions", default="[]")  # JSON: [[name, version], …]
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
 

@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "django_q",
     "django_workflow",
     "example_project.documents",
+    "example_project.pages",
     "example_project.publishing",
 ]
 

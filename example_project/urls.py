@@ -1,10 +1,9 @@
-"""Addresses of the example: the admin, to which the bare address leads."""
+"""Addresses of the example: the pages for its users, and the admin."""
 
 from django.contrib import admin
-from django.urls import path
-from django.views.generic import RedirectView
+from django.urls import include, path
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("", include("example_project.pages.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -1,8 +1,9 @@
 """Runs the test suite on every database that answers: ``python -m tests.run_matrix [--jobs N] [pytest arguments]``.
 
 * SQLite always; PostgreSQL, MariaDB and Redis where a real login succeeds; what is not used is printed with the reason.
+* A browser, on SQLite, where Chromium, its driver and axe-core are found (`make browser`).
 * PostgreSQL and SQLite once more on Python 3.13 with Django 6.1, in ``.venv-3.13``, where that interpreter exists.
-* With ``CI=true`` a server that does not answer is a failure, not a gap.
+* With ``CI=true`` a server that does not answer, or a missing browser, is a failure, not a gap.
 
 Two suites run side by side, each into a log of its own under ``.test-logs/``, printed whole when the suite ends.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.browser import chromium
 from tests.servers import MARIADB, POSTGRES, REDIS_URL
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -72,9 +74,9 @@ def main(arguments: Sequence[str]) -> int:
     options, pytest_arguments = parser.parse_known_args(arguments)
     in_ci = os.environ.get("CI") == "true"
 
-    silent = _silent_servers()
+    silent = [*_silent_servers(), *_missing_browser()]
     if silent and in_ci:
-        print(f"CI needs every server, and no answer came from: {', '.join(silent)}.")
+        print(f"CI needs every server and a browser, and there is no: {', '.join(silent)}.")
         return 1
     suites = [*_suites_here(silent), *_suites_on_latest(silent)]
     ended = _run(suites, pytest_arguments, jobs=options.jobs)
@@ -98,6 +100,12 @@ def _answers(name: str, login: Callable[[], None]) -> bool:
         return False
     print(f"{name}: used")
     return True
+
+
+def _missing_browser() -> list[str]:
+    gaps = chromium.missing()
+    print(f"browser: NOT used, no {', no '.join(gaps)} (make browser)" if gaps else "browser: used")
+    return ["browser"] if gaps else []
 
 
 def _login_postgres() -> None:
@@ -140,10 +148,10 @@ SERVERS: Final = {"postgres": _login_postgres, "mariadb": _login_mariadb, "redis
 
 def _suites_here(silent: Sequence[str]) -> Iterator[Suite]:
     python = Path(sys.executable)
-    no_redis = {"redis"} & set(silent)
-    yield Suite("sqlite", python, "sqlite", frozenset(no_redis))
-    # The demo has an SQLite file of its own, whatever the tests run on: once is enough.
-    elsewhere = {"demo", *no_redis}
+    missing = {"redis", "browser"} & set(silent)
+    yield Suite("sqlite", python, "sqlite", frozenset(missing))
+    # The demo has an SQLite file of its own, whatever the tests run on, and pages look the same: once is enough.
+    elsewhere = {"demo", "browser", *missing}
     if "postgres" not in silent:
         yield Suite("postgres", python, "postgres", frozenset(elsewhere))
     if "mariadb" not in silent:
@@ -159,7 +167,7 @@ def _suites_on_latest(silent: Sequence[str]) -> Iterator[Suite]:
         return
     print(f"python {LATEST_PYTHON}: used, {found}")
     python = _latest_venv(found)
-    elsewhere = {"demo", *({"redis"} & set(silent))}
+    elsewhere = {"demo", "browser", *({"redis"} & set(silent))}
     yield Suite(f"sqlite-python{LATEST_PYTHON}", python, "sqlite", frozenset(elsewhere))
     if "postgres" not in silent:
         yield Suite(f"postgres-python{LATEST_PYTHON}", python, "postgres", frozenset({"cluster", *elsewhere}))

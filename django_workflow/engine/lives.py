@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from django_workflow.engine import announce, endings
 from django_workflow.exceptions import InvalidArguments, StepNotFound, WorkflowInProgress
@@ -20,7 +20,7 @@ from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.journal import clock, events, steps, wakes, workflows
 from django_workflow.journal.clock import Now
 from django_workflow.journal.database import alias, atomic, retrying
-from django_workflow.models import Step, Workflow
+from django_workflow.models import Step, StepQuerySet, Workflow
 from django_workflow.states import StepKind, StepState, WorkflowState, move_workflow
 
 Position = int | str | Callable[..., Any] | WorkflowDefinition[Any, Any]
@@ -79,6 +79,20 @@ def _is_dropped(step: Recorded, first: int | None) -> bool:
     )
 
 
+def dropped(workflow_id: UUID, from_step: Position | None, from_failure: bool) -> StepQuerySet | None:
+    """The steps that a restart would drop if it came now. None: there is no such workflow. Raises `StepNotFound`."""
+    run = Workflow.objects.using(alias()).filter(id=workflow_id).only("id").first()
+    if run is None:
+        return None
+    rows = Step.objects.using(alias()).filter(workflow_id=workflow_id)
+    journal = list(rows.only("number", "name", "function", "kind", "state"))
+    first = _failed(run, journal) if from_failure else _position(run, journal, from_step)
+    condition = Q(kind=StepKind.ROLLBACK) | Q(state=StepState.CANCELED)  # as _is_dropped()
+    if first is not None:
+        condition |= Q(number__gte=first)
+    return rows.filter(condition)
+
+
 def _begin_again(run: Workflow, *, keeps_running: bool) -> None:
     changes: dict[str, Any] = {
         "state": move_workflow(WorkflowState(run.state), "restart"),
@@ -130,7 +144,7 @@ def _drop_children(step_ids: Sequence[int], workflow_id: UUID) -> None:
         workflows.erase([*children, *workflows.descendants(children)])
 
 
-def _position(run: Workflow, journal: Sequence[Recorded], step: Position | None) -> int | None:
+def _position(run: Workflow, journal: Sequence[Recorded | Step], step: Position | None) -> int | None:
     """The number of the step that an argument names: by number, or the last of a name or function."""
     if step is None:
         return None
@@ -154,11 +168,11 @@ def _position(run: Workflow, journal: Sequence[Recorded], step: Position | None)
     return max(found)
 
 
-def _is_rollback(journal: Sequence[Recorded], number: int) -> bool:
+def _is_rollback(journal: Sequence[Recorded | Step], number: int) -> bool:
     return any(step.number == number and step.kind == StepKind.ROLLBACK for step in journal)
 
 
-def _failed(run: Workflow, journal: Sequence[Recorded]) -> int:
+def _failed(run: Workflow, journal: Sequence[Recorded | Step]) -> int:
     failed = [
         step.number for step in journal if step.state == StepState.FAILED and step.kind != StepKind.ROLLBACK
     ]

@@ -8,6 +8,7 @@ alive, and its leases run out by themselves.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import threading
@@ -20,6 +21,7 @@ from uuid import UUID
 
 from django.db import models
 
+from django_workflow.handler import registry
 from django_workflow.journal import database
 from django_workflow.journal.clock import Now, monotonic
 from django_workflow.models import Process, Slot, Step, Workflow
@@ -122,6 +124,7 @@ def _insert(me: Identity) -> None:
         pid=me.pid,
         start_time=me.start_time,
         cluster=_self.cluster,
+        definitions_text=json.dumps(registry.known()),
         # A row that was lost and is written anew makes no younger process of this one (R27).
         started_at=Now(timedelta(seconds=_self.registered_at - monotonic())),
         seen_at=Now(),

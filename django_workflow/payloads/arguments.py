@@ -60,11 +60,11 @@ class _Parameter:
         self.key = f"{dumps(self.stored_name)}:"
         self._function = function
         # `limit: int = None` is written often and means what it says.
-        self._annotation = typing.Optional[annotation] if default is None else annotation  # noqa: UP045  made at run time
+        self.annotation = typing.Optional[annotation] if default is None else annotation  # noqa: UP045  made at run time
 
     @functools.cached_property
     def codec(self) -> Codec:
-        return codec_of(self._annotation, f"the parameter {self.name!r} of {self._function}")
+        return codec_of(self.annotation, f"the parameter {self.name!r} of {self._function}")
 
     def text(self, value: Any, label: str, what: str, limit: int, problems: list[_Problem]) -> str:
         """Return the value as JSON; what is wrong with it is added to `problems`."""
@@ -110,6 +110,15 @@ class _Bound(NamedTuple):
     options: dict[str, Any]
 
 
+class Parameter(NamedTuple):
+    """A parameter as its author wrote it."""
+
+    name: str
+    kind: Any  # as `inspect` names them
+    default: Any  # `inspect.Parameter.empty`: none
+    annotation: Any  # `Any` without one
+
+
 class CallSignature:
     """How a function's arguments and result are stored. Made by `signature_of()`.
 
@@ -138,6 +147,11 @@ class CallSignature:
         self._named = {p.name: p for p in self._parameters if p.kind not in (_VAR_POSITIONAL, _VAR_KEYWORD)}
         self._var_positional = next((p for p in self._parameters if p.kind is _VAR_POSITIONAL), None)
         self._var_keyword = next((p for p in self._parameters if p.kind is _VAR_KEYWORD), None)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What the function takes, for whoever asks people for it."""
+        return tuple(Parameter(p.name, p.kind, p.default, p.annotation) for p in self._parameters)
 
     @functools.cached_property
     def result_annotation(self) -> Any:

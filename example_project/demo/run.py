@@ -177,6 +177,7 @@ class Demo:
         """Where to look, and what to try."""
         name, password = demo_settings.DEMO_LOGIN
         return (
+            f"Documents: http://{HOST}:{self.port}/\n"
             f"Admin: http://{HOST}:{self.port}/admin/ (user {name}, password {password}).\n"
             f"Kill the cluster in the middle and see it go on: kill -9 -- -{self.cluster.pid}\n"
             "Stop: Ctrl-C."

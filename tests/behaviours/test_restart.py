@@ -801,3 +801,23 @@ def test_31_a_workflow_whose_version_is_gone_goes_on_with_the_newest(
     workflow_harness.drain()
     assert workflow_harness.result(fork) == "version 2"
     assert rows("a") == 3
+
+
+def test_what_a_restart_would_drop(workflow_harness: Harness) -> None:
+    run = failed_order(workflow_harness)
+    before = rows_of(run)
+    asked: list[tuple[dict[str, Any], list[int]]] = [
+        ({}, []),
+        ({"from_failure": True}, [3]),
+        ({"from_step": 2}, [2, 3]),
+        ({"from_step": book}, [2, 3]),
+        ({"from_step": "book"}, [2, 3]),
+    ]
+    for arguments, numbers in asked:
+        assert [step.number for step in workflow.dropped(run, **arguments)] == numbers
+    assert [step.number for step in async_to_sync(workflow.adropped)(run.id, 3)] == [3]
+    with pytest.raises(StepNotFound):
+        workflow.dropped(run, 9)
+    with pytest.raises(WorkflowNotFound):
+        workflow.dropped(uuid4())
+    assert rows_of(run) == before

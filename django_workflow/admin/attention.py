@@ -1,0 +1,95 @@
+"""What somebody ought to look at: four selections of workflows, each by a short stretch of an index, and their counts.
+
+Rules of this file: it only reads, and no count reads more than `COUNTED` rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.db import connections
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from django_workflow.admin.reach import within_reach
+from django_workflow.states import WorkflowState
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from django_workflow.models import Workflow
+
+    Rows = QuerySet[Workflow]
+
+COUNTED = 100
+RECENT = timedelta(hours=24)
+PATIENCE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Concern:
+    """A reason to look at workflows."""
+
+    slug: str  # in addresses
+    label: str | Promise
+    select: Callable[[Rows, datetime], Rows]  # by the time now
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many workflows a concern is about."""
+
+    concern: Concern
+    count: int  # `COUNTED` + 1 stands for more
+
+    @property
+    def shown(self) -> str:
+        """The number as text."""
+        return str(self.count) if self.count <= COUNTED else f"{COUNTED}+"
+
+
+def _failed(rows: Rows, now: datetime) -> Rows:
+    return rows.filter(state=WorkflowState.FAILED, completed_at__gte=now - RECENT)
+
+
+def _paused(rows: Rows, now: datetime) -> Rows:
+    return _marked(rows.filter(state=WorkflowState.IN_PROGRESS)).filter(paused__isnull=False)
+
+
+def _due(rows: Rows, now: datetime) -> Rows:
+    return rows.filter(due_at__lt=now - PATIENCE)
+
+
+def _on_complete(rows: Rows, now: datetime) -> Rows:
+    return _marked(rows).filter(on_complete_error_text__isnull=False)
+
+
+def _marked(rows: Rows) -> Rows:
+    # The index `workflow_attention` has the marked rows only. Where an index can't have a condition nothing finds
+    # them but reading, so the newest rows have to do.
+    return rows if connections[rows.db].features.supports_partial_indexes else within_reach(rows)
+
+
+CONCERNS = (
+    Concern("failed", _("failed (24 h)"), _failed),
+    Concern("paused", _("paused"), _paused),
+    Concern("due", _("due for > 1 min"), _due),
+    Concern("on_complete", _("on_complete failed"), _on_complete),
+)
+
+
+def concern(slug: str) -> Concern | None:
+    """The concern with this slug, or None."""
+    return next((each for each in CONCERNS if each.slug == slug), None)
+
+
+def counts(rows: Rows, now: datetime) -> list[Counted]:
+    """The concerns that are about any workflow. One statement each."""
+    found = [
+        Counted(each, each.select(rows, now).order_by().values("pk")[: COUNTED + 1].count())
+        for each in CONCERNS
+    ]
+    return [each for each in found if each.count]

@@ -1,0 +1,250 @@
+"""Everything that changes something: a confirmation page, a POST, an entry in the log of the admin.
+
+Rules of this file: a GET changes nothing. A deed is done by one call of the manager, which commits it whole (and tries
+again what a deadlock has undone) before the log is written; what was refused leaves no entry. Who may do it is asked
+before anything else, on GET and POST alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from django_workflow.admin.bulk import BulkActions
+from django_workflow.admin.deeds import DEEDS, Deed, Done, Fact, Refused, Text, refusals
+from django_workflow.admin.logbook import log
+from django_workflow.admin.permissions import demand, may_do
+from django_workflow.admin.verb_forms import Choices, PauseForm, ResumeForm
+from django_workflow.exceptions import WorkflowNotFound
+from django_workflow.manager import workflow
+from django_workflow.models import Pause, Workflow
+
+if TYPE_CHECKING:  # generic for type checkers only
+    _ModelAdmin = admin.ModelAdmin[Workflow]
+else:
+    _ModelAdmin = object
+
+NAMES = "admin:django_workflow_workflow_"
+ALL = "all"
+ONE = "cluster:"  # and its name
+
+
+@dataclass(frozen=True)
+class Button:
+    """A verb that this user may press now."""
+
+    verb: str
+    label: Text
+    url: str
+
+
+def verb_url(verb: str, run: Workflow, from_step: int | None = None) -> str:
+    """The confirmation page of a verb; of a restart and a fork also from a step on."""
+    url = reverse(NAMES + verb, args=[quote(run.pk)])
+    return url if from_step is None else f"{url}?{urlencode({'from_step': from_step})}"
+
+
+class VerbPages(BulkActions, _ModelAdmin):
+    """Cancel, restart, fork, send an event, clean up, run on_complete again, pause and resume."""
+
+    verb_template = "admin/django_workflow/workflow/verb.html"
+
+    def verb_urls(self) -> list[URLPattern]:
+        """The confirmation pages."""
+        wrap = self.admin_site.admin_view
+        return [
+            path("pause/", wrap(self.pause_view), name="django_workflow_workflow_pause"),
+            path("resume/", wrap(self.resume_view), name="django_workflow_workflow_resume"),
+            *(
+                path(
+                    f"<path:object_id>/{verb}/",
+                    wrap(self._view_of(deed)),
+                    name=f"django_workflow_workflow_{verb}",
+                )
+                for verb, deed in DEEDS.items()
+            ),
+        ]
+
+    def buttons(self, request: HttpRequest, run: Workflow) -> tuple[Button, ...]:
+        """What this user may do with a workflow in the state that it is in; asks nothing of the database."""
+        return tuple(
+            Button(verb, deed.label, verb_url(verb, run))
+            for verb, deed in DEEDS.items()
+            if may_do(request, verb) and deed.possible(run)
+        )
+
+    def list_buttons(self, request: HttpRequest) -> tuple[Button, ...]:
+        """What this user may do with all workflows at once."""
+        labels = {"pause": _("Pause"), "resume": _("Resume")}
+        return tuple(
+            Button(verb, label, reverse(NAMES + verb))
+            for verb, label in labels.items()
+            if may_do(request, verb)
+        )
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, with what can be done to all."""
+        context = {"list_buttons": self.list_buttons(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    # ── one workflow ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _view_of(self, deed: Deed) -> Callable[..., HttpResponse]:
+        def view(request: HttpRequest, object_id: str) -> HttpResponse:
+            demand(request, deed.verb)
+            run = self.get_object(request, unquote(object_id))
+            if run is None:
+                return self._gone(request, object_id)
+            try:
+                return self._confirm(request, deed, run)
+            except WorkflowNotFound:
+                return self._gone(request, object_id)
+
+        return view
+
+    def _gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        redirect: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+        return redirect
+
+    def _confirm(self, request: HttpRequest, deed: Deed, run: Workflow) -> HttpResponse:
+        post = request.method == "POST"
+        chosen: Mapping[str, Any] = (request.POST if post else request.GET).dict()
+        form = deed.form(run, chosen, request.POST if post else None)
+        if post and form is not None and form.is_valid():
+            try:
+                done = deed.act(run, form.cleaned_data)
+            except Refused as refused:
+                form.add_error(None, str(refused))
+            else:
+                return self._after(request, deed, run, done, form.cleaned_data["reason"])
+        facts: list[Fact] = []
+        refused_choice = None
+        if deed.possible(run):
+            try:
+                facts = deed.facts(run, chosen)
+            except Refused as refused:
+                refused_choice = str(refused)
+        return self._page(
+            request,
+            title=deed.question,
+            verb=deed.verb,
+            label=deed.label,
+            submit=deed.submit,
+            original=run,
+            chooser=deed.chooser(run, chosen),
+            form=form,
+            facts=facts,
+            deletes=deed.deletes,
+            impossible=refused_choice if deed.possible(run) else deed.impossible(run),
+            choosable=deed.possible(run),
+            back=self._detail(run),
+        )
+
+    def _after(
+        self, request: HttpRequest, deed: Deed, run: Workflow, done: Done, reason: str
+    ) -> HttpResponse:
+        log(request, run, done.log, reason, deletes=deed.deletes)
+        self.message_user(request, done.message, messages.SUCCESS if done.well else messages.ERROR)
+        if deed.deletes:
+            return HttpResponseRedirect(reverse(NAMES + "changelist"))
+        return HttpResponseRedirect(self._detail(done.go_to or run))
+
+    def _detail(self, run: Workflow) -> str:
+        return reverse(NAMES + "change", args=[quote(run.pk)])
+
+    def _page(self, request: HttpRequest, **facts: Any) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **facts}
+        return TemplateResponse(request, self.verb_template, context)
+
+    # ── all of them ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def pause_view(self, request: HttpRequest) -> HttpResponse:
+        """Hold all turns and steps, of one cluster or of all."""
+        demand(request, "pause")
+        form = PauseForm(_clusters(), request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            cluster, reason = _cluster(form.cleaned_data["cluster"]), form.cleaned_data["reason"]
+            try:
+                with refusals():
+                    workflow.pause(reason, cluster)
+            except Refused as refused:
+                form.add_error(None, str(refused))
+            else:
+                log(request, _pause(cluster), "pause", reason)
+                self.message_user(request, gettext("Paused. Starts and events are still accepted."))
+                return HttpResponseRedirect(reverse(NAMES + "changelist"))
+        return self._page_for_all(request, "pause", _("Pause"), _("Pause workflows?"), form)
+
+    def resume_view(self, request: HttpRequest) -> HttpResponse:
+        """End a pause."""
+        demand(request, "resume")
+        held = _pauses()
+        form = ResumeForm(held, request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            cluster = _cluster(form.cleaned_data["cluster"])
+            with refusals():
+                done = workflow.resume(cluster)
+            if done:
+                log(request, _pause(cluster), "resume", form.cleaned_data["reason"])
+                self.message_user(request, gettext("Resumed."))
+                return HttpResponseRedirect(reverse(NAMES + "changelist"))
+            form.add_error(None, gettext("Somebody has resumed it already."))
+        impossible = None if held else gettext("Nothing is paused.")
+        return self._page_for_all(request, "resume", _("Resume"), _("Resume workflows?"), form, impossible)
+
+    def _page_for_all(
+        self,
+        request: HttpRequest,
+        verb: str,
+        label: Text,
+        title: Text,
+        form: Any,
+        impossible: str | None = None,
+    ) -> HttpResponse:
+        return self._page(
+            request,
+            title=title,
+            verb=verb,
+            label=label,
+            submit=label,
+            form=form,
+            impossible=impossible,
+            back=reverse(NAMES + "changelist"),
+        )
+
+
+def _clusters() -> Choices:
+    return [(ALL, _("all clusters")), *((ONE + name, name) for name in workflow.clusters())]
+
+
+def _pauses() -> Choices:
+    """What is held; the default cluster, which has two names in rows, once."""
+    default = workflow.clusters()[0]
+    held: Choices = []
+    for pause in workflow.health().pauses:
+        if pause.cluster is None:
+            held.append((ALL, _("all clusters")))
+        elif (one := (ONE + (pause.cluster or default), pause.cluster or default)) not in held:
+            held.append(one)
+    return held
+
+
+def _cluster(choice: str) -> str | None:
+    return None if choice == ALL else choice.removeprefix(ONE)
+
+
+def _pause(cluster: str | None) -> Pause:
+    return Pause(name=ALL if cluster is None else ONE + cluster, cluster=cluster)

@@ -1,0 +1,1 @@
+"""A browser on the real pages, in front of a real cluster."""
