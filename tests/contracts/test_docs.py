@@ -501,6 +501,15 @@ def test_operating_tells_work_that_nobody_takes_from_work_under_way(
     assert not page.is_healthy()
 
 
+def test_admin(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("admin")
+    operator = User.objects.create_user("operator", is_staff=True)
+    operator.groups.add(page.make_operators())
+    assert operator.has_perms([f"django_workflow.{verb}_workflow" for verb in ("view", "cancel", "restart")])
+    assert not operator.has_perm("django_workflow.view_payload")
+    assert page.complaints() == ["no ticker leads: is a cluster running?"]
+
+
 def test_errors(load_page: LoadPage, workflow_harness: Harness) -> None:
     page = load_page("errors")
     status = workflow_harness.run(page.split, 100, 0)
