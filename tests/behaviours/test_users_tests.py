@@ -1,10 +1,12 @@
 """`Harness()` in the test cases of Django and of REST framework, without pytest's fixtures."""
 
 import gc
+import threading
 from datetime import timedelta
 
 import pytest
-from django.test import TestCase, TransactionTestCase
+from django.db import connections
+from django.test import TestCase, TransactionTestCase, override_settings
 from rest_framework.test import APITestCase, APITransactionTestCase
 
 from django_workflow import Completed, StepContext, workflow
@@ -86,6 +88,31 @@ class InTransactionTestCase(Story, TransactionTestCase):
         self.harness.advance(30 * DAY)
         assert self.harness.result(run) == 8
         assert rows("crash") == 2
+
+    def test_20_a_long_step_keeps_its_lease(self) -> None:
+        done_by_another: list[int] = []
+
+        def drain_elsewhere() -> None:
+            try:
+                done_by_another.append(self.harness.drain())
+            finally:
+                connections.close_all()
+
+        def await_a_renewal(value: int) -> int:
+            leased_until = workflow.get(run).due_at
+            while workflow.get(run).due_at == leased_until:
+                threading.Event().wait(0.05)
+            worker = threading.Thread(target=drain_elsewhere)
+            worker.start()
+            worker.join()
+            return value
+
+        with override_settings(DJANGO_WORKFLOW={"LEASE_SECONDS": 3}):
+            run = deployed.start("long")
+            with self.harness.replace(double, with_=await_a_renewal):
+                self.harness.drain()
+        assert done_by_another == [0]
+        assert workflow.steps(run).filter(kind="action").get().state == "completed"
 
 
 class InAPITestCase(Story, APITestCase):
