@@ -56,7 +56,7 @@ def runs(workflow_harness: Harness) -> list[Workflow]:
 
 
 def test_45_a_secret_is_on_no_page(admin_client: Client, runs: list[Workflow]) -> None:
-    names = [("changelist", []), ("definitions", [])]
+    names: list[tuple[str, list[Any]]] = [("changelist", []), ("definitions", [])]
     for run in runs:
         names += [(name, [run.pk]) for name in ("change", "fragment", "history", *VERBS)]
         names += [("step", [run.pk, step.number]) for step in workflow.steps(run)]
