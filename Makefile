@@ -11,7 +11,7 @@ AXE := tests/browser/node_modules/axe-core/axe.min.js
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench browser screenshots clean
+.PHONY: help demo test check lint bench browser screenshots messages clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
@@ -48,6 +48,12 @@ browser: ## install what the tests in a browser need, where apt and npm can: Chr
 
 screenshots: $(VENV)/.dev browser ## take the pictures in docs/images/ anew
 	@$(BIN)/python -m pytest --quiet --no-header tests/browser/screenshots.py
+
+messages: $(VENV)/.dev ## gather the texts that are marked for translation, and compile what is translated; needs gettext
+	cd django_workflow && ../$(BIN)/python ../manage.py makemessages --all --no-location --no-obsolete
+	@for each in django_workflow/locale/*/LC_MESSAGES/django.po; do \
+		sed '/^"POT-Creation-Date:/d' $$each >$$each.new && mv $$each.new $$each; done
+	cd django_workflow && ../$(BIN)/python ../manage.py compilemessages
 
 clean: ## remove the environments and everything the tools left behind
 	rm -rf .venv .venv-3.13 .demo .test-logs build dist htmlcov .coverage* .hypothesis .import_linter_cache \

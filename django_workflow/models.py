@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy
 
 from django_workflow.exceptions import ErrorInfo, InvalidArguments
 from django_workflow.fields import PayloadField
@@ -23,14 +24,17 @@ from django_workflow.states import StepKind, StepState, WorkflowState
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from django.utils.functional import Promise
+
     from django_workflow.handler.definition import WorkflowDefinition
     from django_workflow.handler.events import Event as EventType
     from django_workflow.manager import WorkflowManager
     from django_workflow.status import Status
 
 
-def _choices(states: type[WorkflowState] | type[StepState] | type[StepKind]) -> list[tuple[str, str]]:
-    return [(state.value, state.value.replace("_", " ")) for state in states]
+def _choices(states: type[WorkflowState] | type[StepState] | type[StepKind]) -> list[tuple[str, Promise]]:
+    # The admin marks each of these words for translation.
+    return [(state.value, gettext_lazy(state.value.replace("_", " "))) for state in states]
 
 
 class WorkflowQuerySet(models.QuerySet["Workflow"]):

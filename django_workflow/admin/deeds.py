@@ -492,9 +492,19 @@ _SAID: dict[Any, tuple[str, ...]] = {
 }
 
 
+def _name(row: Workflow | Step | Event) -> str:
+    """As `str()` has it, in the reader's language."""
+    match row:
+        case Step():
+            return gettext("step %(number)s (%(name)s)") % {"number": row.number, "name": row.name}
+        case Event():
+            return gettext("event %(name)s") % {"name": row.name}
+    return str(row)
+
+
 def _listed(rows: QuerySet[Any], say: Any) -> list[Fact]:
     """One fact of all these rows; none where there are none."""
-    first = [str(row) for row in rows.only(*_SAID[rows.model])[:SHOWN]]
+    first = [_name(row) for row in rows.only(*_SAID[rows.model])[:SHOWN]]
     if not first:
         return []
     count = len(first) if len(first) < SHOWN else rows.count()

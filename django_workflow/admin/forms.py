@@ -244,7 +244,7 @@ def read_json(text: str) -> Any:
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(_("%(name)s is no number") % {"name": name})
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.utils import formats
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 SECOND, MINUTE, HOUR, DAY = 1, 60, 3600, 86_400
 MILLISECOND = 0.001
@@ -48,7 +49,9 @@ def day_or_time(moment: datetime, now: datetime) -> str:
     local, today = localtime(moment), localtime(now)
     if local.date() == today.date():
         return formats.date_format(local, "H:i")
-    return formats.date_format(local, "M j" if local.year == today.year else "M j, Y")
+    if local.year == today.year:
+        return formats.date_format(local, pgettext("format of a day of this year", "M j"))
+    return formats.date_format(local, pgettext("format of a day", "M j, Y"))
 
 
 def in_full(moment: datetime) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from django_workflow.admin.filters import STATES
 from django_workflow.admin.reach import REACH, within_reach
@@ -61,7 +62,7 @@ class Row:
         retry = each.action_retry
         said = [
             (_("timeout"), each.timeout and span(timedelta(seconds=each.timeout))),
-            (_("retry"), retry and _("%(n)s attempts") % {"n": retry.max_attempts}),
+            (_("retry"), retry and _attempts(retry.max_attempts)),
             (_("pool"), manager.max_parallelism is not None and f"{manager.name}, {manager.max_parallelism}"),
             (_("cluster"), manager.cluster),
             (_("API"), each.api and _("may be started over HTTP")),
@@ -113,6 +114,10 @@ def tally(definitions: Iterable[WorkflowDefinition[Any, Any]], now: datetime) ->
         if (name, version) not in known
     ]
     return Tally(tuple(rows), tuple(unknown), recent.total() >= REACH, opened.total() >= REACH)
+
+
+def _attempts(count: int) -> str:
+    return ngettext("%(n)s attempt", "%(n)s attempts", count) % {"n": count}
 
 
 def _counted(rows: QuerySet[Workflow], *by: str) -> Counter[tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.forms import EMPTY, OMITTED, JsonField, empty_of, field_of
+from django_workflow.admin.steps import WORDS
 from django_workflow.handler import registry
 from django_workflow.handler.events import NAME_LIMIT
 from django_workflow.keys import KEY_LIMIT
@@ -122,7 +123,8 @@ def from_choices(run: Workflow, chosen: str, *, restart: bool) -> Choices:
     if chosen.isdecimal() and len(chosen) <= len(str(2**31)) - 1 and len(rows) == LISTED:
         rows += steps.filter(number=int(chosen), number__lt=rows[-1][0]).values_list(*columns)
     found: Choices = [
-        (str(number), f"{number} {name} ({kind}, {state})") for number, name, kind, state in rows
+        (str(number), f"{number} {name} ({WORDS[kind]}, {WORDS[state]})")
+        for number, name, kind, state in rows
     ]
     if not restart:
         return found
