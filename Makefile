@@ -11,16 +11,19 @@ AXE := tests/browser/node_modules/axe-core/axe.min.js
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench browser screenshots messages clean
+.PHONY: help demo test crash-sweep check lint bench browser screenshots messages clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
 
 demo: $(VENV)/.demo ## run the example project: cluster, web server and a live table, until Ctrl-C
 	@$(BIN)/python -m example_project.demo
 
 test: $(VENV)/.dev browser ## run the whole test suite on every database that answers
 	@$(BIN)/python -m tests.run_matrix $(ARGS)
+
+crash-sweep: $(VENV)/.dev ## die at every commit of every shape of workflow, on every database (long)
+	@SWEEP=all $(BIN)/python -m tests.run_matrix tests/simulation $(ARGS)
 
 check: lint test ## everything CI runs: lint, types, import directions, migrations, system checks, tests
 

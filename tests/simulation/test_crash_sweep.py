@@ -25,9 +25,10 @@ from tests.engine.committed import committed
 from tests.engine.elsewhere import Elsewhere, lose_connection
 from tests.shop.models import Entry
 from tests.simulation import invariants, shapes
+from tests.simulation.sampling import sampled
 from tests.simulation.shapes import SHAPES
 
-pytestmark = committed
+pytestmark = [committed, pytest.mark.slow]
 
 NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
 PAST_A_LEASE = timedelta(seconds=31)
@@ -213,7 +214,7 @@ def test_p2_p3_p10_a_crash_at_any_commit_changes_nothing(
 ) -> None:
     without = live(workflow_harness, shape)
     assert_same_life(workflow_harness, without, without)
-    for point in without.points:
+    for point in sampled(without.points, f"{shape} {mode}"):
         # Where every turn ends after one step, to die after a commit is to die before the next one.
         for after in (False, True) if mode == "live" else (False,):
             life = live(workflow_harness, shape, (point, after))
@@ -227,12 +228,13 @@ def test_p2_p3_a_crash_upon_a_crash_changes_nothing(workflow_harness: Harness, s
     with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
         without = live(workflow_harness, shape)
         twice = 0
-        for point in without.points:
+        points = sampled(without.points, shape)
+        for point in points:
             for second in ((1, True), (2, False)):
                 life = live(workflow_harness, shape, (point, False), second)
                 twice += life.crashes == 2
                 assert_same_life(workflow_harness, life, without)
-    assert twice > len(without.points)  # after the last crashes there is little left to die at
+    assert twice >= len(points)  # after the last crashes there is little left to die at
 
 
 if SERVER:
