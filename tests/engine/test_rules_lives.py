@@ -403,6 +403,7 @@ def failed_order(harness: Harness) -> Workflow:
     return run
 
 
+@pytest.mark.slow
 def test_r2_r28_a_crash_at_any_commit_of_a_restart_and_of_what_follows(
     workflow_harness: Harness, mode: str
 ) -> None:
@@ -422,6 +423,7 @@ def test_r2_r28_a_crash_at_any_commit_of_a_restart_and_of_what_follows(
     assert points > 8
 
 
+@pytest.mark.slow
 def test_r28_a_crash_at_any_commit_of_a_fork_and_of_what_follows(
     workflow_harness: Harness, mode: str
 ) -> None:
@@ -448,6 +450,7 @@ def test_r28_a_crash_at_any_commit_of_a_fork_and_of_what_follows(
     assert sweep(workflow_harness, prepare, lambda run: workflow.fork(run, 2), check) > 8
 
 
+@pytest.mark.slow
 def test_r30_a_crash_at_any_commit_of_going_on_as_new(workflow_harness: Harness, mode: str) -> None:
     workflow_harness.freeze(NOON)
 
