@@ -12,7 +12,7 @@ from django_workflow.models import Workflow
 from example_project.documents.models import Document
 from example_project.publishing.models import Release
 from example_project.publishing.releases import plan
-from tests.browser.chromium import WITHIN, Browser
+from tests.browser.chromium import DESK, PHONE, WITHIN, Browser
 from tests.browser.visit import DETAIL, Visit
 from tests.browser.workflows import checkout, gates, open_gate, top_up
 from tests.cluster.qcluster import QCluster
@@ -20,6 +20,12 @@ from tests.cluster.qcluster import QCluster
 FOLDS = "[aria-labelledby=workflow-values] details"
 
 pytestmark = [pytest.mark.browser, pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(autouse=True, params=[(DESK, "light"), (PHONE, "dark")], ids=["desk", "phone"])
+def screen(request: pytest.FixtureRequest, visit: Visit) -> None:
+    """What works on a desk works on a phone, too."""
+    visit.browser.show(*request.param)
 
 
 def says(browser: Browser, text: str) -> None:
