@@ -47,6 +47,7 @@ def _postgres() -> dict[str, Any]:
         "ENGINE": "django.db.backends.postgresql",
         "NAME": os.environ.get("DATABASE_NAME", "postgres"),
         **_login(POSTGRES),
+        "OPTIONS": {"options": "-c synchronous_commit=off"},
         "TEST": {"NAME": TEST_DATABASE},
     }
 

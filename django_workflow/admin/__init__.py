@@ -19,7 +19,7 @@ from django.urls import URLPattern
 from django_workflow.admin.definitions import DefinitionPages
 from django_workflow.admin.detail import DetailPage
 from django_workflow.admin.listing import ListPage
-from django_workflow.admin.permissions import ReadOnly
+from django_workflow.admin.readonly import ReadOnly
 from django_workflow.admin.verbs import VerbPages
 from django_workflow.models import Workflow
 

@@ -22,12 +22,12 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.deeds import DEEDS, SHOWN, Refused, Text
-from django_workflow.admin.logbook import log
-from django_workflow.admin.permissions import demand, may_do
 from django_workflow.admin.verb_forms import CancelForm, ReasonForm, RestartManyForm
 from django_workflow.exceptions import WorkflowNotFound
 from django_workflow.models import Workflow
 from django_workflow.states import WorkflowState
+from django_workflow.windows.logbook import log
+from django_workflow.windows.permissions import demand, may_do
 
 if TYPE_CHECKING:  # generic for type checkers only
     _ModelAdmin = admin.ModelAdmin[Workflow]
@@ -98,15 +98,15 @@ class BulkActions(_ModelAdmin):
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Whether the list offers to cancel."""
-        return may_do(request, "cancel")
+        return may_do(request.user, "cancel")
 
     def has_restart_permission(self, request: HttpRequest) -> bool:
         """Whether the list offers to restart."""
-        return may_do(request, "restart")
+        return may_do(request.user, "restart")
 
     def has_cleanup_permission(self, request: HttpRequest) -> bool:
         """Whether the list offers to clean up."""
-        return may_do(request, "cleanup")
+        return may_do(request.user, "cleanup")
 
     @admin.action(permissions=["cancel"], description=_("Cancel…"))
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Workflow]) -> HttpResponse:
@@ -135,7 +135,7 @@ class BulkActions(_ModelAdmin):
     # ── the page ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _bulk(self, request: HttpRequest, queryset: QuerySet[Workflow], bulk: Bulk) -> HttpResponse:
-        demand(request, bulk.verb)
+        demand(request.user, bulk.verb)
         wanted = (
             queryset.filter(bulk.possible)
             .order_by("-pk")
@@ -170,7 +170,7 @@ class BulkActions(_ModelAdmin):
             except Refused as refused:
                 tally.refused.append(f"{run}: {refused}")
                 continue
-            log(request, run, done.log, data["reason"], deletes=deed.deletes)
+            log(request.user, run, done.log, data["reason"], deletes=deed.deletes)
             tally.done += 1
         return tally
 

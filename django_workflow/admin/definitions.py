@@ -14,13 +14,13 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from django_workflow.admin.forms import StartForm, start_form
-from django_workflow.admin.logbook import log
-from django_workflow.admin.permissions import demand, may, may_do
 from django_workflow.admin.tally import tally
 from django_workflow.exceptions import DefinitionError, InvalidArguments, UsageError
 from django_workflow.keys import digest
 from django_workflow.manager import workflow
 from django_workflow.models import Workflow
+from django_workflow.windows.logbook import log
+from django_workflow.windows.permissions import demand, may, may_do
 
 if TYPE_CHECKING:  # generic for type checkers only
     from django_workflow.handler.definition import WorkflowDefinition
@@ -45,9 +45,9 @@ class DefinitionPages(_ModelAdmin):
 
     def definitions_view(self, request: HttpRequest) -> HttpResponse:
         """All definitions, and how their workflows do."""
-        if not may(request, "view_workflow"):
+        if not may(request.user, "view_workflow"):
             raise PermissionDenied
-        starts = may_do(request, "start")
+        starts = may_do(request.user, "start")
         seen = tally(workflow.definitions(), workflow.now())
         rows = [(each, start_address(each.definition) if starts else None) for each in seen.rows]
         return self._shown(
@@ -56,7 +56,7 @@ class DefinitionPages(_ModelAdmin):
 
     def start_view(self, request: HttpRequest) -> HttpResponse:
         """The form that starts a workflow of one definition."""
-        demand(request, "start")
+        demand(request.user, "start")
         definition = _asked(request)
         try:
             form = start_form(definition, request.POST if request.method == "POST" else None)
@@ -81,7 +81,7 @@ class DefinitionPages(_ModelAdmin):
                 started = workflow.start(wanted, *args, **kwargs)
                 if not known:
                     said = _("Started %(definition)s version %(version)s")
-                    log(request, started, said % _named(definition), "")
+                    log(request.user, started, said % _named(definition), "")
         except InvalidArguments as refused:
             for problem in refused.problems:
                 form.refuse(problem)

@@ -27,14 +27,14 @@ from django.utils.translation import gettext as _
 from django_workflow.admin.addresses import Addresses
 from django_workflow.admin.deeds import DEEDS
 from django_workflow.admin.head import CHILDREN, children_of, head, shown_child
-from django_workflow.admin.permissions import NEEDED, may_do, may_see_payloads
 from django_workflow.admin.spans import span
 from django_workflow.admin.steps import WORDS, attempts, holder, journal, state_of
-from django_workflow.admin.values import Values, printable
 from django_workflow.exceptions import WorkflowNotFound
 from django_workflow.manager import workflow
 from django_workflow.models import Event, Step, Workflow
 from django_workflow.states import StepState, WorkflowState
+from django_workflow.windows.permissions import NEEDED, may_do, may_see_payloads
+from django_workflow.windows.values import Values, printable
 
 if TYPE_CHECKING:  # generic for type checkers only
     _Page = admin.ModelAdmin[Workflow]
@@ -145,7 +145,7 @@ class DetailPage(_Page):
         return Addresses(self.admin_site.name)
 
     def _body(self, request: HttpRequest, run: Workflow) -> dict[str, Any]:
-        values = Values(run, may_see_payloads(request))
+        values = Values(run, may_see_payloads(request.user))
         now = workflow.now()
         steps = journal(run, values, now, request.GET.get("page"), self._addresses)
         children = children_of(run)
@@ -168,7 +168,7 @@ class DetailPage(_Page):
         }
 
     def _step(self, request: HttpRequest, run: Workflow, step: Step) -> dict[str, Any]:
-        values = Values(run, may_see_payloads(request))
+        values = Values(run, may_see_payloads(request.user))
         child = (
             Workflow.objects.using(run._state.db)
             .filter(parent_step=step)
@@ -204,7 +204,7 @@ class DetailPage(_Page):
         found = []
         for verb, label in labels.items():
             url = self._addresses.verb(verb, run.pk, step.number)
-            if url is not None and DEEDS[verb].possible(run) and may_do(request, verb):
+            if url is not None and DEEDS[verb].possible(run) and may_do(request.user, verb):
                 found.append((label, url))
         return found
 
@@ -263,8 +263,8 @@ def _etag(request: HttpRequest, pk: UUID) -> str:
     newest = steps.order_by().aggregate(
         Count("pk"), Sum("attempts"), Max("created_at"), Max("started_at"), Max("completed_at"), Max("due_at")
     )
-    rights = [verb for verb in NEEDED if may_do(request, verb)]
+    rights = [verb for verb in NEEDED if may_do(request.user, verb)]
     beat = None if row[0] != WorkflowState.IN_PROGRESS else int(workflow.now().timestamp()) // MOVES_SECONDS
-    parts = [row, newest, rights, may_see_payloads(request), get_language(), beat]
+    parts = [row, newest, rights, may_see_payloads(request.user), get_language(), beat]
     told = json.dumps(parts, default=str, sort_keys=True)
     return quote_etag(hashlib.sha256(told.encode()).hexdigest()[:32])

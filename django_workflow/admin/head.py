@@ -19,14 +19,14 @@ from django.utils.translation import gettext_lazy, ngettext
 from django_workflow.admin.addresses import Addresses
 from django_workflow.admin.deeds import DEEDS
 from django_workflow.admin.icons import icon
-from django_workflow.admin.permissions import may_do
 from django_workflow.admin.spans import ago, in_full, span
 from django_workflow.admin.steps import HEAVY, holder
-from django_workflow.admin.values import Values, printable
 from django_workflow.admin.waits import Doing, Wait, doing
 from django_workflow.health import PauseHealth
 from django_workflow.models import Pause, Step, Workflow
 from django_workflow.states import StepKind
+from django_workflow.windows.permissions import may_do
+from django_workflow.windows.values import Values, printable
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
@@ -225,7 +225,7 @@ def buttons(request: HttpRequest, run: Workflow, addresses: Addresses) -> list[B
     """What this user may do to this workflow now."""
     found = []
     for verb, deed in DEEDS.items():
-        if not deed.possible(run) or not may_do(request, verb):
+        if not deed.possible(run) or not may_do(request.user, verb):
             continue
         url = addresses.verb(verb, run.pk)
         if url is not None:

@@ -22,12 +22,12 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.bulk import BulkActions
 from django_workflow.admin.deeds import DEEDS, Deed, Done, Fact, Refused, Text, refusals
-from django_workflow.admin.logbook import log
-from django_workflow.admin.permissions import demand, may_do
 from django_workflow.admin.verb_forms import Choices, PauseForm, ResumeForm
 from django_workflow.exceptions import WorkflowNotFound
 from django_workflow.manager import workflow
 from django_workflow.models import Pause, Workflow
+from django_workflow.windows.logbook import log
+from django_workflow.windows.permissions import demand, may_do
 
 if TYPE_CHECKING:  # generic for type checkers only
     _ModelAdmin = admin.ModelAdmin[Workflow]
@@ -80,7 +80,7 @@ class VerbPages(BulkActions, _ModelAdmin):
         return tuple(
             Button(verb, deed.label, verb_url(verb, run))
             for verb, deed in DEEDS.items()
-            if may_do(request, verb) and deed.possible(run)
+            if may_do(request.user, verb) and deed.possible(run)
         )
 
     def list_buttons(self, request: HttpRequest) -> tuple[Button, ...]:
@@ -89,7 +89,7 @@ class VerbPages(BulkActions, _ModelAdmin):
         return tuple(
             Button(verb, label, reverse(NAMES + verb))
             for verb, label in labels.items()
-            if may_do(request, verb)
+            if may_do(request.user, verb)
         )
 
     def changelist_view(
@@ -103,7 +103,7 @@ class VerbPages(BulkActions, _ModelAdmin):
 
     def _view_of(self, deed: Deed) -> Callable[..., HttpResponse]:
         def view(request: HttpRequest, object_id: str) -> HttpResponse:
-            demand(request, deed.verb)
+            demand(request.user, deed.verb)
             run = self.get_object(request, unquote(object_id))
             if run is None:
                 return self._gone(request, object_id)
@@ -155,7 +155,7 @@ class VerbPages(BulkActions, _ModelAdmin):
     def _after(
         self, request: HttpRequest, deed: Deed, run: Workflow, done: Done, reason: str
     ) -> HttpResponse:
-        log(request, run, done.log, reason, deletes=deed.deletes)
+        log(request.user, run, done.log, reason, deletes=deed.deletes)
         self.message_user(request, done.message, messages.SUCCESS if done.well else messages.ERROR)
         if deed.deletes:
             return HttpResponseRedirect(reverse(NAMES + "changelist"))
@@ -173,7 +173,7 @@ class VerbPages(BulkActions, _ModelAdmin):
 
     def pause_view(self, request: HttpRequest) -> HttpResponse:
         """Hold all turns and steps, of one cluster or of all."""
-        demand(request, "pause")
+        demand(request.user, "pause")
         form = PauseForm(_clusters(), request.POST if request.method == "POST" else None)
         if form.is_valid():
             cluster, reason = _cluster(form.cleaned_data["cluster"]), form.cleaned_data["reason"]
@@ -183,14 +183,14 @@ class VerbPages(BulkActions, _ModelAdmin):
             except Refused as refused:
                 form.add_error(None, str(refused))
             else:
-                log(request, _pause(cluster), "pause", reason)
+                log(request.user, _pause(cluster), "pause", reason)
                 self.message_user(request, gettext("Paused. Starts and events are still accepted."))
                 return HttpResponseRedirect(reverse(NAMES + "changelist"))
         return self._page_for_all(request, "pause", _("Pause"), _("Pause workflows?"), form)
 
     def resume_view(self, request: HttpRequest) -> HttpResponse:
         """End a pause."""
-        demand(request, "resume")
+        demand(request.user, "resume")
         held = _pauses()
         form = ResumeForm(held, request.POST if request.method == "POST" else None)
         if form.is_valid():
@@ -198,7 +198,7 @@ class VerbPages(BulkActions, _ModelAdmin):
             with refusals():
                 done = workflow.resume(cluster)
             if done:
-                log(request, _pause(cluster), "resume", form.cleaned_data["reason"])
+                log(request.user, _pause(cluster), "resume", form.cleaned_data["reason"])
                 self.message_user(request, gettext("Resumed."))
                 return HttpResponseRedirect(reverse(NAMES + "changelist"))
             form.add_error(None, gettext("Somebody has resumed it already."))

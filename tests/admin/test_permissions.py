@@ -16,9 +16,9 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from django_workflow import workflow
-from django_workflow.admin.permissions import NEEDED
 from django_workflow.models import Workflow
 from django_workflow.testing import Harness
+from django_workflow.windows.permissions import NEEDED
 from tests.admin.stage import client_of, everything, failed, faults, page, untold, user, waiting
 
 pytestmark = pytest.mark.django_db
