@@ -15,7 +15,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
-from django.utils.translation import override
+from django.utils.translation import get_language, override
 from django.utils.translation.template import templatize
 
 from django_workflow.models import Step, Workflow
@@ -233,14 +233,16 @@ ENGLISH: Final = {
 
 
 @pytest.fixture
-def browser(settings: Any, db: None) -> Client:
+def browser(settings: Any, db: None) -> Iterator[Client]:
     """A superuser's, on a site that speaks the reader's language."""
     first, *others = settings.MIDDLEWARE
     settings.MIDDLEWARE = [first, "django.middleware.locale.LocaleMiddleware", *others]
     who = user("reader")
     who.is_superuser = True
     who.save()
-    return client_of(who)
+    # The test client answers in this thread, and the middleware leaves the thread in the reader's language.
+    with override(get_language()):
+        yield client_of(who)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
