@@ -27,13 +27,13 @@ from django.utils.translation import gettext as _
 from django_workflow.admin.addresses import Addresses
 from django_workflow.admin.deeds import DEEDS
 from django_workflow.admin.head import CHILDREN, children_of, head, shown_child
-from django_workflow.admin.spans import span
 from django_workflow.admin.steps import WORDS, attempts, holder, journal, state_of
 from django_workflow.exceptions import WorkflowNotFound
 from django_workflow.manager import workflow
 from django_workflow.models import Event, Step, Workflow
 from django_workflow.states import StepState, WorkflowState
 from django_workflow.windows.permissions import NEEDED, may_do, may_see_payloads
+from django_workflow.windows.spans import span
 from django_workflow.windows.values import Values, printable
 
 if TYPE_CHECKING:  # generic for type checkers only

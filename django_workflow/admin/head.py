@@ -19,14 +19,14 @@ from django.utils.translation import gettext_lazy, ngettext
 from django_workflow.admin.addresses import Addresses
 from django_workflow.admin.deeds import DEEDS
 from django_workflow.admin.icons import icon
-from django_workflow.admin.spans import ago, in_full, span
 from django_workflow.admin.steps import HEAVY, holder
-from django_workflow.admin.waits import Doing, Wait, doing
 from django_workflow.health import PauseHealth
 from django_workflow.models import Pause, Step, Workflow
 from django_workflow.states import StepKind
 from django_workflow.windows.permissions import may_do
+from django_workflow.windows.spans import ago, in_full, span
 from django_workflow.windows.values import Values, printable
+from django_workflow.windows.waits import Doing, Wait, doing
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString

@@ -6,14 +6,10 @@ of an index, and no payload but the errors of the rows shown is fetched. Tuned f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Count, F, Window
-from django.db.models.functions import RowNumber
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -25,12 +21,13 @@ from django_workflow.admin.filters import FILTERS
 from django_workflow.admin.finding import find, short
 from django_workflow.admin.icons import icon
 from django_workflow.admin.reach import ShallowPaginator
-from django_workflow.admin.spans import ago, in_full, span
-from django_workflow.admin.waits import Wait, cut, doing
 from django_workflow.admin.weather import weather
 from django_workflow.manager import workflow
-from django_workflow.models import Step, Workflow
+from django_workflow.models import Workflow
 from django_workflow.states import WorkflowState
+from django_workflow.windows.spans import ago, in_full, span
+from django_workflow.windows.unsettled import first_waits
+from django_workflow.windows.waits import cut, doing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -85,20 +82,6 @@ class WorkflowList(ChangeList):
     def attention(self) -> list[Any]:
         """What needs attention; of all workflows, whatever the list is filtered by."""
         return counts(self.root_queryset, self.now)
-
-
-def first_waits(ids: Iterable[UUID]) -> dict[UUID, Wait]:
-    """For each of these workflows its first unsettled step, if there is one. One statement at most."""
-    wanted = list(ids)
-    if not wanted:
-        return {}
-    steps = Step.objects.filter(workflow_id__in=wanted).unsettled()
-    firsts = steps.annotate(
-        position=Window(RowNumber(), partition_by="workflow_id", order_by=F("number").asc()),
-        unsettled=Window(Count("*"), partition_by="workflow_id"),
-    ).filter(position=1)
-    columns = ("workflow_id", "name", "kind", "state", "attempts", "created_at", "due_at", "unsettled")
-    return {row[0]: Wait(*row[1:]) for row in firsts.order_by().values_list(*columns)}
 
 
 class ListPage:

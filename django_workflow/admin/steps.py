@@ -18,13 +18,13 @@ from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.addresses import Addresses
 from django_workflow.admin.icons import PATHS, icon
-from django_workflow.admin.spans import span
 from django_workflow.admin.timeline import Attempt, Row, StepFacts, timeline
-from django_workflow.admin.waits import cut
 from django_workflow.exceptions import ErrorInfo
 from django_workflow.models import Process, Step, Workflow
 from django_workflow.states import StepKind, StepState
+from django_workflow.windows.spans import span
 from django_workflow.windows.values import ShownError, Values, printable
+from django_workflow.windows.waits import cut
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString

@@ -19,9 +19,9 @@ from django.utils.translation import ngettext
 
 from django_workflow.admin.filters import STATES
 from django_workflow.admin.reach import REACH, within_reach
-from django_workflow.admin.spans import span
 from django_workflow.manager import workflow
 from django_workflow.states import WorkflowState
+from django_workflow.windows.spans import span
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from django_workflow.admin.spans import span
+from django_workflow.windows.spans import span
 
 if TYPE_CHECKING:
     from django_workflow.health import Health

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from django_workflow.admin.spans import day_or_time
 from django_workflow.states import StepKind, StepState, WorkflowState
+from django_workflow.windows.spans import day_or_time
 
 if TYPE_CHECKING:
     from django_workflow.exceptions import ErrorInfo
