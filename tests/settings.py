@@ -47,6 +47,7 @@ def _postgres() -> dict[str, Any]:
         "ENGINE": "django.db.backends.postgresql",
         "NAME": os.environ.get("DATABASE_NAME", "postgres"),
         **_login(POSTGRES),
+        # No test fells the server: what a killed client or a closed connection has committed is there all the same.
         "OPTIONS": {"options": "-c synchronous_commit=off"},
         "TEST": {"NAME": TEST_DATABASE},
     }
@@ -101,6 +102,7 @@ INSTALLED_APPS = [
     "example_project.documents",
     "example_project.pages",
     "example_project.publishing",
+    "tests.flushing",
     "tests.shop",
 ]
 MIDDLEWARE = [

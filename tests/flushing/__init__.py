@@ -1,0 +1,1 @@
+"""An app with one command: the `flush` with which Django ends a test whose transactions were real."""
