@@ -24,6 +24,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_q",
     "django_workflow",
+    "rest_framework",
     "example_project.documents",
     "example_project.pages",
     "example_project.publishing",

@@ -1,4 +1,4 @@
-"""Addresses of the example: the pages for its users, and the admin."""
+"""Addresses of the example: the pages for its users, the admin, and the REST API."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -6,4 +6,5 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("example_project.pages.urls")),
     path("admin/", admin.site.urls),
+    path("api/", include("django_workflow.rest.urls")),
 ]

@@ -99,6 +99,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django_q",
     "django_workflow",
+    "rest_framework",
     "example_project.documents",
     "example_project.pages",
     "example_project.publishing",

@@ -33,6 +33,7 @@ def start(definition: WorkflowDefinition[Any, Any], args: str, options: StartOpt
         return _start_with_key(definition, options.key, run)
     workflows.insert(run)
     _tell([run])
+    run.is_new = True
     return run
 
 
@@ -44,7 +45,10 @@ def start_many(
     runs = [_new(definition, each, options) for each in args]
     if runs:
         _insert_many(runs)
-    return [workflows.as_stored(run) for run in runs]
+    stored = [workflows.as_stored(run) for run in runs]
+    for run in stored:
+        run.is_new = True
+    return stored
 
 
 @retrying
@@ -84,6 +88,7 @@ def _start_with_key(definition: WorkflowDefinition[Any, Any], key: str, run: Wor
                 raise
         else:
             _tell([run])
+            run.is_new = True
             return run
     raise KeyConflict(definition.name, key, "that comes and goes")
 
