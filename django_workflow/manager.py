@@ -5,8 +5,10 @@ from __future__ import annotations
 import builtins
 import math
 import re
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -15,7 +17,9 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.db import transaction
+from django.urls import NoReverseMatch, reverse
 
+from django_workflow import links
 from django_workflow.conf import settings
 from django_workflow.engine import drain, endings, lives, starting
 from django_workflow.engine.current import inside
@@ -39,7 +43,7 @@ from django_workflow.health import Health
 from django_workflow.journal import clock, events, health, pauses, wakes, workflows
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import alias, connection
-from django_workflow.keys import key_problem
+from django_workflow.keys import digest, key_problem
 from django_workflow.models import Event, Step, StepQuerySet, Workflow, WorkflowQuerySet
 from django_workflow.payloads import encode_error
 from django_workflow.retry import Retry
@@ -47,6 +51,7 @@ from django_workflow.states import StepKind, StepState, WorkflowState
 from django_workflow.status import Canceled, Completed, Failed, InProgress, RunningStep, Status
 
 if TYPE_CHECKING:
+    from django.http import HttpRequest
     from django_q.models import Schedule
 
 P = ParamSpec("P")
@@ -59,6 +64,17 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 # How often join() looks (seconds): often at first, seldom when it takes long.
 JOIN_FIRST, JOIN_SLOWEST = 0.01, 0.25
+
+
+@dataclass(frozen=True)
+class EventLink:
+    """What an address of `event_url()` is good for: sending this event to this workflow, by this key."""
+
+    workflow: Workflow
+    event: EventType[Any]
+    expires_at: datetime
+    key: str
+    used: bool  # an event came by it already; another one delivers nothing
 
 
 class WorkflowManager:
@@ -502,6 +518,61 @@ class WorkflowManager:
             raise WorkflowFinished(pk, self.get(pk).state)
         return sent
 
+    def event_url(
+        self,
+        workflow_id: Id,
+        event: str | EventType[Any],
+        *,
+        expires: timedelta = timedelta(days=7),
+        request: HttpRequest | None = None,
+    ) -> str:
+        """Make an address that sends this event, once: for a link in a mail, or as somebody else's webhook.
+
+        Whoever has the address may send. Each call makes another one, which delivers once, too.
+
+        Args:
+            workflow_id: to which workflow.
+            event: an `Event`, or the name of one.
+            expires: from now, by the durable clock.
+            request: whose scheme and host the address begins with; None: it is a path.
+
+        Returns:
+            The address: a page with a button for a browser that asks for it; a POST sends.
+
+        Raises:
+            InvalidArguments: what is given as event, expires or request is none.
+            UsageError: `django_workflow.rest.urls` is not included in the project's URLs.
+            WorkflowFinished, WorkflowNotFound: nobody will ever take it.
+
+        """
+        kind = event_of(event, "event_url()")
+        run_id = identify(workflow_id)
+        now = clock.read(connection())
+        expires_at = _checked_expiry(now, expires, request)
+        run = self.get(run_id)
+        if run.finished:
+            raise WorkflowFinished(run.id, run.state)
+        token = links.make(run.id, kind.name, expires_at, secrets.token_bytes(links.NONCE_BYTES))
+        path = _address(token)
+        return path if request is None else request.build_absolute_uri(path)
+
+    def event_link(self, token: str) -> EventLink | None:
+        """What the token at the end of an `event_url()` is good for; it changes nothing.
+
+        Returns:
+            None when it was tampered with, has expired, or its workflow is gone: which of these, is not told.
+
+        """
+        link = links.read(token, clock.read(connection()))
+        if link is None:
+            return None
+        run = Workflow.objects.using(alias()).filter(id=link.workflow_id).first()
+        if run is None:
+            return None
+        sent = Event.objects.using(alias()).filter(workflow_id=run.id, key_digest=digest(link.key))
+        kind = event_of(link.event, "event_link()")
+        return EventLink(run, kind, link.expires_at, link.key, sent.exists())
+
     def restart(
         self,
         workflow_id: Id,
@@ -648,6 +719,21 @@ class WorkflowManager:
     ) -> Event:
         """`send_event()` for async code."""
         return await sync_to_async(self.send_event)(workflow_id, event, value, error=error, key=key)
+
+    async def aevent_url(
+        self,
+        workflow_id: Id,
+        event: str | EventType[Any],
+        *,
+        expires: timedelta = timedelta(days=7),
+        request: HttpRequest | None = None,
+    ) -> str:
+        """`event_url()` for async code."""
+        return await sync_to_async(self.event_url)(workflow_id, event, expires=expires, request=request)
+
+    async def aevent_link(self, token: str) -> EventLink | None:
+        """`event_link()` for async code."""
+        return await sync_to_async(self.event_link)(token)
 
     async def arestart(
         self,
@@ -835,6 +921,38 @@ def _encode_event(
         return None, encode_error(ErrorInfo(dotted_path(EventFailed), error, "", None))
     told = describe_error(error)
     return None, encode_error(ErrorInfo(told.type, told.message, told.traceback, None))
+
+
+def _checked_expiry(now: datetime, expires: Any, request: Any) -> datetime:
+    """When a link expires that is made now."""
+    problems = []
+    expires_at = now
+    if not isinstance(expires, timedelta) or expires <= timedelta(0):
+        problems.append(f"expires: {expires!r} is no positive timedelta; give timedelta(days=7), or the like")
+    else:
+        try:
+            expires_at = now + expires
+        except OverflowError:
+            problems.append(
+                f"expires: {expires!r} ends after the last year that there is; give a shorter one"
+            )
+    if request is not None and not callable(getattr(request, "build_absolute_uri", None)):
+        problems.append(
+            f"request: {request!r} is no request; give the one that is answered, or None for a path"
+        )
+    if problems:
+        raise InvalidArguments("event_url()", problems)
+    return expires_at
+
+
+def _address(token: str) -> str:
+    try:
+        return reverse("django_workflow:event-link", kwargs={"token": token})
+    except NoReverseMatch:
+        raise UsageError(
+            "event_url() has no address to give: the project's URLs don't include those of django_workflow; add"
+            ' path("api/", include("django_workflow.rest.urls")) to its urlpatterns'
+        ) from None
 
 
 def _clusters_in_rows(call: str, cluster: str | None) -> builtins.list[str | None]:

@@ -8,6 +8,7 @@ rests on nullable unique columns and compare-and-set, never on conditional const
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -22,8 +23,7 @@ from django_workflow.payloads import decode_error, decode_plain
 from django_workflow.states import StepKind, StepState, WorkflowState
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
+    from django.http import HttpRequest
     from django.utils.functional import Promise
 
     from django_workflow.handler.definition import WorkflowDefinition
@@ -246,6 +246,16 @@ class Workflow(models.Model):
         """`WorkflowManager.send_event()` to this workflow."""
         return _manager().send_event(self, event, value, error=error, key=key)
 
+    def event_url(
+        self,
+        event: str | EventType[Any],
+        *,
+        expires: timedelta = timedelta(days=7),
+        request: HttpRequest | None = None,
+    ) -> str:
+        """`WorkflowManager.event_url()` of this workflow."""
+        return _manager().event_url(self, event, expires=expires, request=request)
+
     def retry_on_complete(self) -> bool:
         """`WorkflowManager.retry_on_complete()` of this workflow."""
         return _manager().retry_on_complete(self)
@@ -290,6 +300,16 @@ class Workflow(models.Model):
     ) -> Event:
         """`send_event()` for async code."""
         return await _manager().asend_event(self, event, value, error=error, key=key)
+
+    async def aevent_url(
+        self,
+        event: str | EventType[Any],
+        *,
+        expires: timedelta = timedelta(days=7),
+        request: HttpRequest | None = None,
+    ) -> str:
+        """`event_url()` for async code."""
+        return await _manager().aevent_url(self, event, expires=expires, request=request)
 
     async def aretry_on_complete(self) -> bool:
         """`retry_on_complete()` for async code."""

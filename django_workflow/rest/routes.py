@@ -7,6 +7,7 @@ from rest_framework.routers import SimpleRouter
 
 from django_workflow.rest.definitions import DefinitionsView, DefinitionView
 from django_workflow.rest.health import HealthView
+from django_workflow.rest.links import EventLinkView
 from django_workflow.rest.views import WorkflowViewSet
 
 APP_NAME = "django_workflow"
@@ -25,6 +26,7 @@ def routes(workflows: type[WorkflowViewSet] = WorkflowViewSet) -> tuple[list[URL
         *router.urls,
         path("definitions/", DefinitionsView.as_view(), name="definition-list"),
         path("definitions/<path:name>/", DefinitionView.as_view(), name="definition-detail"),
+        path("events/<str:token>/", EventLinkView.as_view(), name="event-link"),
         path("health/", HealthView.as_view(), name="health"),
     ]
     return patterns, APP_NAME
