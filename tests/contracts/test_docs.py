@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
-from django.test import TestCase, override_settings
+from django.test import Client, TestCase, override_settings
 
 from django_workflow import Canceled, Completed, Failed, InProgress, exceptions, workflow
 from django_workflow.checks.databases import connection_age, mysql_isolation, sqlite
@@ -308,6 +309,23 @@ def test_events(load_page: LoadPage, workflow_harness: Harness) -> None:
     workflow_harness.drain()
     assert workflow_harness.result(paid) == "paid"
     assert workflow_harness.run(page.reminder, 5) == Completed("overdue")
+
+
+def test_links(load_page: LoadPage, workflow_harness: Harness, client: Client) -> None:
+    page = load_page("links")
+    run = page.trip.start("Lisbon", "boss@example.com")
+    workflow_harness.drain()
+    (letter,) = mail.outbox
+    address = str(letter.body).rpartition(page.SITE)[2]
+    told = client.get(address).json()
+    assert sorted(told) == ["definition", "event", "expires_at", "used", "value_schema"]
+    sent = client.post(address, {"value": True}, "application/json")
+    assert sent.content.decode() in (DOCS_FOLDER / "links.md").read_text()
+    assert client.post(address, {"value": False}, "application/json").status_code == 202
+    workflow_harness.drain()
+    assert workflow_harness.result(run) == "approved"
+    assert workflow_harness.run(page.trip, "Porto", "boss@example.com") == Completed("nobody decided")
+    assert client.get(str(mail.outbox[1].body).rpartition(page.SITE)[2]).status_code == 404
 
 
 def test_children(load_page: LoadPage, workflow_harness: Harness) -> None:
