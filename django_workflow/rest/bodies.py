@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from django_workflow.keys import KEY_LIMIT
+from django_workflow.rest.moments import EXAMPLE, moment_of
 
 REASON_LIMIT = 1_000
 
@@ -98,16 +98,12 @@ class Labels(JSONValue):
 class Moment(_Moment):
     """A time with its offset from UTC."""
 
-    default_error_messages = {"invalid": "Give a time with an offset, like 2026-11-26T12:00:00Z."}
+    default_error_messages = {"invalid": f"Give a time with an offset, like {EXAMPLE}."}
 
     def to_internal_value(self, data: Any) -> datetime:
         """The aware datetime."""
-        try:
-            moment = parse_datetime(data) if isinstance(data, str) else None
-            if moment is None or moment.utcoffset() is None:
-                self.fail("invalid")
-            moment.astimezone(tz=None)  # raises past the ends of the calendar
-        except (ValueError, OverflowError):
+        moment = moment_of(data)
+        if moment is None:
             self.fail("invalid")
         return moment
 
@@ -191,6 +187,12 @@ class RestartBody(_Reasoned):
     from_step = StepChoice(required=False, allow_null=True)
     from_failure = Flag(required=False)
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One place, not two."""
+        if attrs.get("from_failure") and attrs.get("from_step") is not None:
+            raise ValidationError({"from_failure": ["Give from_step or from_failure, not both."]})
+        return attrs
+
 
 class ForkBody(_Reasoned):
     """From where on."""
@@ -205,6 +207,12 @@ class EventBody(_Reasoned):
     value = JSONValue(required=False, allow_null=True)
     error = Text(required=False, allow_null=True)
     key = Text(required=False, allow_null=True, max_length=KEY_LIMIT)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One of them."""
+        if attrs.get("error") is not None and "value" in attrs:
+            raise ValidationError({"error": ["Give a value or an error, not both."]})
+        return attrs
 
 
 class CleanupBody(_Reasoned):

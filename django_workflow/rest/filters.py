@@ -5,21 +5,22 @@ Rules of this file: what reaches the database is a name, a state, a digest or a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from django.utils.dateparse import parse_datetime
+from django.http import QueryDict
 
 from django_workflow.exceptions import InvalidArguments
-from django_workflow.keys import digest
+from django_workflow.keys import digest, label_problems
 from django_workflow.manager import workflow
 from django_workflow.models import WorkflowQuerySet
+from django_workflow.rest.moments import EXAMPLE, moment_of
 from django_workflow.rest.pagination import CURSOR, SIZE
 from django_workflow.rest.problems import Problem, WrongField, wrong_fields
 from django_workflow.states import WorkflowState
 
-Query = Mapping[str, Any]
+Query = QueryDict
 
 LABEL: Final = "label."  # and the label's name
 FORMAT: Final = "format"  # the framework's own
@@ -27,7 +28,7 @@ FORMAT: Final = "format"  # the framework's own
 
 def narrowed(rows: WorkflowQuerySet, query: Query) -> WorkflowQuerySet:
     """Of these workflows those that the query asks for. Raises `Problem` with each wrong name and value."""
-    errors: list[WrongField] = []
+    errors = _repeated(query)
     labels: dict[str, str] = {}
     for name, value in query.items():
         if name in (CURSOR, SIZE, FORMAT):
@@ -46,10 +47,25 @@ def narrowed(rows: WorkflowQuerySet, query: Query) -> WorkflowQuerySet:
         try:
             rows = rows.labeled(labels)
         except InvalidArguments as error:
-            errors += wrong_fields(error.problems)
+            errors += _wrong_labels(labels) or wrong_fields(error.problems)
     if errors:
         raise Problem("invalid", "", errors)
     return rows
+
+
+def _repeated(query: Query) -> list[WrongField]:
+    """Names that are given more than once, of which only one could count."""
+    return [
+        WrongField(name[:100], "is given more than once") for name in query if len(query.getlist(name)) > 1
+    ]
+
+
+def _wrong_labels(labels: Mapping[str, str]) -> list[WrongField]:
+    return [
+        WrongField(f"{LABEL}{name}"[:100], wrong.detail)
+        for name, value in labels.items()
+        for wrong in wrong_fields(label_problems({name: value}))
+    ]
 
 
 def _state(rows: WorkflowQuerySet, value: str, query: Query) -> WorkflowQuerySet:
@@ -80,14 +96,10 @@ def _created_before(rows: WorkflowQuerySet, value: str, query: Query) -> Workflo
 
 
 def _moment(text: str) -> datetime:
-    try:
-        moment = parse_datetime(text)
-        if moment is not None and moment.utcoffset() is not None:
-            moment.astimezone(tz=None)  # raises past the ends of the calendar
-            return moment
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError(f"{text[:100]!r} is no time with an offset, like 2026-11-26T12:00:00Z")
+    moment = moment_of(text)
+    if moment is None:
+        raise ValueError(f"{text[:100]!r} is no time with an offset, like {EXAMPLE}")
+    return moment
 
 
 FILTERS: Final[Mapping[str, Callable[[WorkflowQuerySet, str, Query], WorkflowQuerySet]]] = {
@@ -99,12 +111,15 @@ FILTERS: Final[Mapping[str, Callable[[WorkflowQuerySet, str, Query], WorkflowQue
 }
 
 
-def only(query: Iterable[str], *names: str) -> None:
-    """Raise `Problem` where a query has other names than these."""
+def only(query: Query, *names: str) -> None:
+    """Raise `Problem` where a query has other names than these, or one of them twice."""
     errors = [
-        WrongField(name[:100], f"is not known here; there are {', '.join(names) or 'none'}")
-        for name in query
-        if name not in (*names, FORMAT)
+        *_repeated(query),
+        *(
+            WrongField(name[:100], f"is not known here; there are {', '.join(names) or 'none'}")
+            for name in query
+            if name not in (*names, FORMAT)
+        ),
     ]
     if errors:
         raise Problem("invalid", "", errors)

@@ -16,6 +16,7 @@ from rest_framework.throttling import BaseThrottle
 from django_workflow.manager import workflow
 from django_workflow.rest import filters
 from django_workflow.rest.base import WorkflowAPIView
+from django_workflow.rest.renderers import AsciiJSONRenderer
 
 if TYPE_CHECKING:
     from django_workflow.health import Health
@@ -28,6 +29,11 @@ class HealthView(WorkflowAPIView):
 
     action = "health"
     permission_classes = [AllowAny]
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
+        """JSON whatever a monitor accepts: a page around it would need the database."""
+        renderer = AsciiJSONRenderer()
+        return renderer, renderer.media_type
 
     def perform_authentication(self, request: Request) -> None:
         """Nobody has to be anybody; and a database that is down must not keep the answer back."""
@@ -48,9 +54,7 @@ class HealthView(WorkflowAPIView):
         return self._answer(shown, 200 if health.ok else 503)
 
     def _answer(self, shown: dict[str, Any], status: int) -> Response:
-        return Response(
-            shown, status=status, headers={"Cache-Control": "no-store"}, content_type="application/json"
-        )
+        return Response(shown, status=status, headers={"Cache-Control": "no-store"})
 
     def _is_trusted(self) -> bool:
         try:

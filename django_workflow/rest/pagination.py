@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from django.db.models import Q
-from django.utils.dateparse import parse_datetime
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from django_workflow.rest.moments import moment_of
 from django_workflow.rest.problems import Problem, WrongField
 
 if TYPE_CHECKING:
@@ -155,10 +155,9 @@ class NewestFirst(_Pages):
     def place_from(self, values: Any) -> tuple[datetime, UUID]:
         """The same as values."""
         text, id = values
-        moment = parse_datetime(text)
-        if moment is None or moment.utcoffset() is None:
+        moment = moment_of(text)
+        if moment is None:
             raise ValueError(text)
-        moment.astimezone(tz=None)  # raises past the ends of the calendar
         return moment, UUID(id)
 
     def past(self, place: tuple[datetime, UUID], back: bool) -> Q:

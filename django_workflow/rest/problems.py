@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -74,6 +75,10 @@ class WrongField:
     detail: str
 
 
+class Answer(Response):
+    """A response that is a problem."""
+
+
 class Problem(Exception):
     """An answer of `KINDS` that a view gives by raising it."""
 
@@ -100,7 +105,7 @@ def answer(error: Exception, context: Mapping[str, Any]) -> Response | None:
     problem = problem_of(error)
     if problem is None:
         return None
-    response = Response(problem.body(), status=KINDS[problem.kind].status)
+    response = Answer(problem.body(), status=KINDS[problem.kind].status)
     response.headers["Cache-Control"] = "no-store"
     if getattr(error, "auth_header", None):
         response.headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
@@ -126,18 +131,15 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem("key-conflict", _text(error))
         case PayloadTooLarge():
             return Problem("too-large", _text(error))
-        case InvalidArguments():
-            return Problem("invalid", error.what, wrong_fields(error.problems))
-        case NotStorable():
-            told = f"{error.reason}; {error.remedy}"
-            return Problem("invalid", error.what, wrong_fields([f"{error.path.removeprefix('$.')}: {told}"]))
+        case InvalidArguments() | NotStorable():
+            return Problem("invalid", "", wrong_fields(_told(error)))
         case WorkflowInProgress():
             return Problem("in-progress", _text(error))
         case WorkflowFinished():
             return Problem("finished", _text(error))
         case LimitReached():
             return Problem("limit-reached", _text(error))
-        case DefinitionError() | UsageError():
+        case SuspiciousOperation() | DefinitionError() | UsageError():
             return Problem("bad-request", _text(error))
     return None
 
@@ -178,12 +180,11 @@ def _flattened(detail: Any, path: str = "") -> Iterator[WrongField]:
 _PATH: Final = re.compile(r"""[\w*]+(?:\.[\w-]+|\[(?:\d+|'[^']*'|"[^"]*")\])*(?=: )""")
 
 
-def wrong_fields(problems: Iterable[str], within: str = "", redact: Iterable[str] = ()) -> list[WrongField]:
+def wrong_fields(problems: Iterable[str], redact: Iterable[str] = ()) -> list[WrongField]:
     """Problems as `InvalidArguments` tells them (`order_id: is missing`), each with the field that it is about.
 
     Args:
         problems: the texts.
-        within: the field of the body in which they all are; "": in the body itself.
         redact: names, besides those of the setting `REDACT`, whose values are not repeated.
 
     """
@@ -193,14 +194,44 @@ def wrong_fields(problems: Iterable[str], within: str = "", redact: Iterable[str
         named = _PATH.match(problem)
         path = named[0] if named else ""
         told = problem[len(path) + 2 :] if named else problem
-        if hidden & {part.casefold() for part in re.findall(r"\w+", path)} and _repeats(told):
+        # A text that tells a whole object has its names, too.
+        if told != "is missing" and any(name in f"{path} {told}".casefold() for name in hidden):
             told = HIDDEN
-        found.append(WrongField(".".join(part for part in (within, path) if part), told))
+        found.append(WrongField(path, told))
     return found
 
 
-def _repeats(told: str) -> bool:
-    return told not in ("is missing",)
+@contextmanager
+def of_fields(fields: Mapping[str, str], redact: Iterable[str] = ()) -> Iterator[None]:
+    """Where arguments don't fit, raise a `Problem` that calls them as the body does.
+
+    Args:
+        fields: the manager's name of an argument → the body's; "" for all that it doesn't name.
+        redact: as `wrong_fields()`.
+
+    """
+    try:
+        yield
+    except (InvalidArguments, NotStorable) as error:
+        problem = Problem("invalid", "", wrong_fields(_told(error), redact=redact))
+        problem.errors = tuple(
+            WrongField(_renamed(each.field, fields), each.detail) for each in problem.errors
+        )
+        raise problem from error
+
+
+def _renamed(path: str, fields: Mapping[str, str]) -> str:
+    first = re.match(r"\w*", path)
+    name = first[0] if first else ""
+    if name in fields:
+        return fields[name] + path[len(name) :]
+    return ".".join(part for part in (fields.get("", ""), path) if part)
+
+
+def _told(error: InvalidArguments | NotStorable) -> Iterable[str]:
+    if isinstance(error, InvalidArguments):
+        return error.problems
+    return [f"{error.path.removeprefix('$.')}: {error.reason}; {error.remedy}"]
 
 
 def _text(error: Exception) -> str:

@@ -54,12 +54,8 @@ def whole(run: Workflow, values: Values) -> dict[str, Any]:
         "error": error(values.error(run.error)),
         "on_complete_error": error(values.error(run.on_complete_error)),
     }
-    payloads = {
-        "args": run.args_text,
-        "result": run.result_text,
-        "context": run.context_text,
-    }
-    return _with_payloads(shown, payloads, values)
+    payloads = {"args": run.args_text, "result": run.result_text, "context": run.context_text}
+    return _with_payloads(shown, payloads, values, "traceback")
 
 
 def status(run: Workflow, values: Values) -> dict[str, Any]:
@@ -94,6 +90,13 @@ def status(run: Workflow, values: Values) -> dict[str, Any]:
             return {**shown, "reason": run.reason, "hidden": []}
 
 
+def bare(status: dict[str, Any]) -> dict[str, Any]:
+    """A status for who may not look at workflows and has only done something to this one."""
+    told = ("id", "type", "canceling")
+    named = sorted(name for name in status if name not in (*told, "hidden"))
+    return {name: value if name in told else None for name, value in status.items()} | {"hidden": named}
+
+
 def running_step(step: RunningStep) -> dict[str, Any]:
     """A step that has not settled."""
     return {
@@ -122,7 +125,7 @@ def step(row: Step, values: Values) -> dict[str, Any]:
         "due_at": moment(row.due_at),
         "error": error(values.error(row.error)),
     }
-    return _with_payloads(shown, {"args": row.args_text, "result": row.result_text}, values)
+    return _with_payloads(shown, {"args": row.args_text, "result": row.result_text}, values, "traceback")
 
 
 def error(shown: ShownError | None) -> dict[str, Any] | None:
@@ -146,9 +149,11 @@ def _custom(run: Workflow, values: Values) -> Any:
     return values.masked(run.custom)
 
 
-def _with_payloads(shown: dict[str, Any], texts: dict[str, str | None], values: Values) -> dict[str, Any]:
+def _with_payloads(
+    shown: dict[str, Any], texts: dict[str, str | None], values: Values, *others: str
+) -> dict[str, Any]:
     payloads = {name: _payload(text, values) for name, text in texts.items()}
-    return {**shown, **payloads, "hidden": _hidden(list(texts), values)}
+    return {**shown, **payloads, "hidden": _hidden([*texts, *others], values)}
 
 
 def _payload(text: str | None, values: Values) -> Any:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from django_workflow.exceptions import InvalidArguments, KeyConflict, NotStorable
+from django_workflow.exceptions import KeyConflict
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.manager import workflow
 from django_workflow.models import Workflow
-from django_workflow.rest.problems import Problem, WrongField, wrong_fields
+from django_workflow.rest.idempotency import key_of
+from django_workflow.rest.problems import Problem, WrongField, of_fields
 
 if TYPE_CHECKING:
     from django_workflow.rest.views import WorkflowViewSet
@@ -37,20 +38,15 @@ class Start:
         """The workflow, new or known by its key. Raises `Problem`, or what the manager raises."""
         definition = self._definition()
         options = {name: self.body[name] for name in ("labels", "run_at") if self.body.get(name) is not None}
-        key = self._key()
+        key = key_of(self.view.request, self.body)
         if key is not None:
             options["key"] = key
-        configured = definition.using(**self.view.start_options(definition, options))
+        with of_fields({}, definition.redact):
+            configured = definition.using(**self.view.start_options(definition, options))
         args, kwargs = _placed(definition, self.body.get("args", {}))
         try:
-            run = workflow.start(configured, *args, **kwargs)
-        except InvalidArguments as error:
-            within = "" if error.what.endswith(".using()") else "args"
-            found = wrong_fields(error.problems, within, definition.redact)
-            raise Problem("invalid", "", found) from error
-        except NotStorable as error:
-            told = f"{error.path.removeprefix('$.')}: {error.reason}; {error.remedy}"
-            raise Problem("invalid", "", wrong_fields([told], "args", definition.redact)) from error
+            with of_fields({"": "args"}, definition.redact):
+                run = workflow.start(configured, *args, **kwargs)
         except KeyConflict as error:
             raise self._conflict(error.id) from error
         if not run.is_new and not self._exists(run.id):
@@ -65,19 +61,6 @@ class Start:
             raise Problem("unknown-definition", "", [WrongField("definition", told)])
         return definition
 
-    def _key(self) -> str | None:
-        """The key, from the body or from the header `Idempotency-Key`, quoted or not."""
-        key: str | None = self.body.get("key")
-        header = self.view.request.headers.get("Idempotency-Key")
-        if header is None:
-            return key
-        text = header.strip()
-        if len(text) >= 2 and text[0] == text[-1] == '"':
-            text = text[1:-1]
-        if key is not None and key != text:
-            raise Problem("invalid", "", [WrongField("key", "Idempotency-Key says another one")])
-        return text
-
     def _exists(self, id: Any) -> bool:
         return self.view.get_queryset().filter(id=id).exists()
 
@@ -90,15 +73,12 @@ def _placed(definition: Definition, given: Any) -> tuple[list[Any], dict[str, An
     """The arguments for `start()`: what can only go by position goes by position."""
     if isinstance(given, list):
         return given, {}
+    first = [p for p in definition.signature.parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+    rest = {name: value for name, value in given.items() if name not in {p.name for p in first}}
     args: list[Any] = []
-    rest = dict(given)
-    for parameter in definition.signature.parameters:
-        if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
+    for parameter in first:
+        value = given.get(parameter.name, parameter.default)
+        if value is inspect.Parameter.empty:  # what is behind it has no place, and isn't missing
             break
-        if parameter.name in rest:
-            args.append(rest.pop(parameter.name))
-        elif parameter.default is not inspect.Parameter.empty:
-            args.append(parameter.default)
-        else:
-            break
+        args.append(value)
     return args, rest

@@ -48,27 +48,28 @@ class Values:
     def __init__(self, run: Workflow, visible: bool) -> None:
         definition = registry.find(run.definition, run.version)
         self.visible = visible
-        self._names = (*settings.REDACT, *(definition.redact if definition is not None else ()))
+        # What is masked, whoever looks.
+        self.names = (*settings.REDACT, *(definition.redact if definition is not None else ()))
 
     def pretty(self, value: Any) -> str | None:
         """A plain JSON value as JSON with indents; None for who may not see it."""
         if not self.visible:
             return None
         try:
-            text = json.dumps(masked(value, self._names), indent=2, ensure_ascii=False)
+            text = json.dumps(masked(value, self.names), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):  # digits or depth that Python refuses, in rows that others wrote
             return _("This value can't be shown.")
         return printable(text if len(text) <= LIMIT else f"{text[:LIMIT]}\n…")
 
     def masked(self, value: Any) -> Any:
         """A plain JSON value without what is never shown, for who reads a part of it out."""
-        return masked(value, self._names)
+        return masked(value, self.names)
 
     def labels(self, labels: dict[str, Any]) -> list[str]:
         """Labels, for whoever may see the workflow: `name = value`."""
         return [
             printable(f"{name} = {value if isinstance(value, str) else json.dumps(value)}")
-            for name, value in masked(labels, self._names).items()
+            for name, value in masked(labels, self.names).items()
         ]
 
     def error(self, error: ErrorInfo | None) -> ShownError | None:
