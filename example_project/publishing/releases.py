@@ -45,3 +45,13 @@ def decide(release: Release, approval: bool) -> None:
     """
     assert release.workflow_id is not None
     workflow.send_event(release.workflow_id, approved, approval)
+
+
+def link_to_decide(release: Release) -> str:
+    """An address by which somebody without an account decides, as a mail would have it.
+
+    Raises:
+        WorkflowFinished: it is too late.
+    """
+    assert release.workflow_id is not None
+    return workflow.event_url(release.workflow_id, approved, expires=settings.APPROVAL_TIME)

@@ -52,6 +52,22 @@ def test_a_release_is_refused(workflow_harness: Harness, roses: str) -> None:
     assert Release.objects.get().outcome == "Refused: somebody has said no"
 
 
+def test_a_release_is_approved_by_a_link(workflow_harness: Harness, roses: str, client: Client) -> None:
+    run("release", "--title", "Garden", roses)
+    workflow_harness.drain()
+    number = str(Release.objects.get().pk)
+
+    address = run("approve", number, "--link")
+    assert "Approve" in client.get(address, headers={"accept": "text/html"}).content.decode()
+    assert client.post(address, {"value": "true"}).status_code == 202
+    workflow_harness.drain()
+
+    release = Release.objects.get()
+    assert release.outcome == f"appears on {release.day}"
+    with pytest.raises(CommandError, match="It is too late"):
+        run("approve", number, "--link")
+
+
 def test_what_cannot_be_released_is_named(workflow_harness: Harness, roses: str) -> None:
     run("release", "--title", "Garden", roses)
     draft = str(Document.objects.create(title="Draft").pk)
