@@ -15,7 +15,7 @@ from django_workflow.exceptions import InvalidArguments
 from django_workflow.keys import digest, label_problems
 from django_workflow.manager import workflow
 from django_workflow.models import WorkflowQuerySet
-from django_workflow.rest.moments import EXAMPLE, moment_of
+from django_workflow.rest.moments import EXAMPLE, First, Last, moment_of
 from django_workflow.rest.pagination import CURSOR, SIZE
 from django_workflow.rest.problems import Problem, WrongField, wrong_fields
 from django_workflow.states import WorkflowState
@@ -88,11 +88,11 @@ def _key(rows: WorkflowQuerySet, value: str, query: Query) -> WorkflowQuerySet:
 
 
 def _created_after(rows: WorkflowQuerySet, value: str, query: Query) -> WorkflowQuerySet:
-    return rows.filter(created_at__gt=_moment(value))
+    return rows.filter(created_at__gt=Last(_moment(value)))
 
 
 def _created_before(rows: WorkflowQuerySet, value: str, query: Query) -> WorkflowQuerySet:
-    return rows.filter(created_at__lt=_moment(value))
+    return rows.filter(created_at__lt=First(_moment(value)))
 
 
 def _moment(text: str) -> datetime:

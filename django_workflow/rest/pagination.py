@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from django_workflow.rest.moments import moment_of
+from django_workflow.rest.moments import First, Last, moment_of
 from django_workflow.rest.problems import Problem, WrongField
 
 if TYPE_CHECKING:
@@ -156,16 +156,16 @@ class NewestFirst(_Pages):
         """The same as values."""
         text, id = values
         moment = moment_of(text)
-        if moment is None:
-            raise ValueError(text)
+        if moment is None or not isinstance(id, str):
+            raise ValueError(values)
         return moment, UUID(id)
 
     def past(self, place: tuple[datetime, UUID], back: bool) -> Q:
         """Older ones; `back`: newer ones."""
         moment, id = place
         if back:
-            return Q(created_at__gte=moment) & (Q(created_at__gt=moment) | Q(id__gt=id))
-        return Q(created_at__lte=moment) & (Q(created_at__lt=moment) | Q(id__lt=id))
+            return Q(created_at__gte=First(moment)) & (Q(created_at__gt=Last(moment)) | Q(id__gt=id))
+        return Q(created_at__lte=Last(moment)) & (Q(created_at__lt=First(moment)) | Q(id__lt=id))
 
 
 class InJournalOrder(_Pages):
