@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, Value, When
 from django.utils.translation import gettext_lazy
 
 from django_workflow.exceptions import ErrorInfo, InvalidArguments
@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 def _choices(states: type[WorkflowState] | type[StepState] | type[StepKind]) -> list[tuple[str, Promise]]:
     # The admin marks each of these words for translation.
     return [(state.value, gettext_lazy(state.value.replace("_", " "))) for state in states]
+
+
+class Attention(models.TextChoices):
+    """Why somebody has to look at a workflow."""
+
+    PAUSED = "paused", gettext_lazy("paused")
+    ON_COMPLETE = "on_complete", gettext_lazy("on_complete failed")
 
 
 class WorkflowQuerySet(models.QuerySet["Workflow"]):
@@ -133,6 +140,15 @@ class Workflow(models.Model):
     # The step that waits for it; null for a root, and when that step was dropped.
     parent_step = models.OneToOneField("Step", on_delete=models.SET_NULL, null=True, related_name="child")
     depth = models.PositiveIntegerField(default=0)  # 0 for a root, else its parent's and 1
+    # Why somebody has to look at it; null iff nobody has. The database keeps it, so that it never differs from the row.
+    attention = models.GeneratedField(
+        expression=Case(
+            When(paused__isnull=False, then=Value(Attention.PAUSED.value)),
+            When(on_complete_error_text__isnull=False, then=Value(Attention.ON_COMPLETE.value)),
+        ),
+        output_field=models.CharField(max_length=20, null=True),
+        db_persist=True,  # PostgreSQL before 18 knows no other
+    )
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)  # null until the first turn has committed
     completed_at = models.DateTimeField(null=True)
@@ -161,10 +177,11 @@ class Workflow(models.Model):
             models.Index(
                 fields=["completed_at"], condition=Q(completed_at__isnull=False), name="workflow_completed"
             ),
-            # What somebody has to look at: few rows, whatever the table holds.
+            # What somebody has to look at: few rows, whatever the table holds. Where an index has no condition
+            # (MariaDB), all others stand together at its one end.
             models.Index(
-                fields=["-created_at"],
-                condition=Q(paused__isnull=False) | Q(on_complete_error_text__isnull=False),
+                fields=["attention", "-created_at", "-id"],
+                condition=Q(attention__isnull=False),
                 name="workflow_attention",
             ),
         ]

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from django.db import connections
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from django_workflow.admin.reach import within_reach
+from django_workflow.models import Attention
 from django_workflow.states import WorkflowState
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def _failed(rows: Rows, now: datetime) -> Rows:
 
 
 def _paused(rows: Rows, now: datetime) -> Rows:
-    return _marked(rows.filter(state=WorkflowState.IN_PROGRESS)).filter(paused__isnull=False)
+    return rows.filter(attention=Attention.PAUSED)
 
 
 def _due(rows: Rows, now: datetime) -> Rows:
@@ -64,20 +63,14 @@ def _due(rows: Rows, now: datetime) -> Rows:
 
 
 def _on_complete(rows: Rows, now: datetime) -> Rows:
-    return _marked(rows).filter(on_complete_error_text__isnull=False)
-
-
-def _marked(rows: Rows) -> Rows:
-    # The index `workflow_attention` has the marked rows only. Where an index can't have a condition nothing finds
-    # them but reading, so the newest rows have to do.
-    return rows if connections[rows.db].features.supports_partial_indexes else within_reach(rows)
+    return rows.filter(attention=Attention.ON_COMPLETE)
 
 
 CONCERNS = (
     Concern("failed", _("failed (24 h)"), _failed),
-    Concern("paused", _("paused"), _paused),
+    Concern("paused", Attention.PAUSED.label, _paused),
     Concern("due", _("due for > 1 min"), _due),
-    Concern("on_complete", _("on_complete failed"), _on_complete),
+    Concern("on_complete", Attention.ON_COMPLETE.label, _on_complete),
 )
 
 

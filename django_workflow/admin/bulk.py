@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django import forms
@@ -17,22 +17,19 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_workflow.admin.deeds import DEEDS, SHOWN, Refused, Text
+from django_workflow.admin.deed import SHOWN, Text
+from django_workflow.admin.deeds import DEEDS
+from django_workflow.admin.pages import Pages
+from django_workflow.admin.refusals import Refused
 from django_workflow.admin.verb_forms import CancelForm, ReasonForm, RestartManyForm
 from django_workflow.exceptions import WorkflowNotFound
 from django_workflow.models import Workflow
 from django_workflow.states import WorkflowState
 from django_workflow.windows.logbook import log
 from django_workflow.windows.permissions import demand, may_do
-
-if TYPE_CHECKING:  # generic for type checkers only
-    _ModelAdmin = admin.ModelAdmin[Workflow]
-else:
-    _ModelAdmin = object
 
 BATCH = 500  # workflows that one request deals with
 COUNTED = 10_000  # of more it is said that they are more
@@ -89,10 +86,9 @@ class Tally:
     last: UUID | None = None  # null: none was looked at
 
 
-class BulkActions(_ModelAdmin):
+class BulkActions(Pages):
     """The actions; each needs its own permission."""
 
-    bulk_template = "admin/django_workflow/workflow/bulk.html"
     bulk_batch: ClassVar[int] = BATCH
     actions: Any = ("cancel_selected", "restart_selected", "cleanup_selected")
 
@@ -191,12 +187,8 @@ class BulkActions(_ModelAdmin):
     def _bulk_page(
         self, request: HttpRequest, rest: QuerySet[Workflow], bulk: Bulk, form: forms.Form, after: str
     ) -> HttpResponse:
-        request.current_app = self.admin_site.name
         count = _count(rest)
         context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
             "title": bulk.question,
             "verb": bulk.verb,
             "label": DEEDS[bulk.verb].label,
@@ -217,7 +209,7 @@ class BulkActions(_ModelAdmin):
             "after": after if _is_id(after) else "",
             "back": request.get_full_path(),
         }
-        return TemplateResponse(request, self.bulk_template, context)
+        return self.framed(request, "bulk", **context)
 
 
 def _is_id(text: str) -> bool:

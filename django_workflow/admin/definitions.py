@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.http import urlencode
+from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from django_workflow.admin.forms import StartForm, start_form
+from django_workflow.admin.pages import Pages
+from django_workflow.admin.refusals import worded
 from django_workflow.admin.tally import tally
 from django_workflow.exceptions import DefinitionError, InvalidArguments, UsageError
 from django_workflow.keys import digest
@@ -25,14 +25,8 @@ from django_workflow.windows.permissions import demand, may, may_do
 if TYPE_CHECKING:  # generic for type checkers only
     from django_workflow.handler.definition import WorkflowDefinition
 
-    _ModelAdmin = admin.ModelAdmin[Workflow]
-else:
-    _ModelAdmin = object
 
-NAMES = "admin:django_workflow_workflow_"
-
-
-class DefinitionPages(_ModelAdmin):
+class DefinitionPages(Pages):
     """The page of all definitions, and the form of one."""
 
     def definition_urls(self) -> list[URLPattern]:
@@ -48,9 +42,9 @@ class DefinitionPages(_ModelAdmin):
         if not may(request.user, "view_workflow"):
             raise PermissionDenied
         starts = may_do(request.user, "start")
-        seen = tally(workflow.definitions(), workflow.now())
-        rows = [(each, start_address(each.definition) if starts else None) for each in seen.rows]
-        return self._shown(
+        seen = tally(workflow.definitions(), self.get_queryset(request), workflow.now())
+        rows = [(each, self.addresses.start(each.definition) if starts else None) for each in seen.rows]
+        return self.framed(
             request, "definitions", title=_("Definitions"), seen=seen, rows=rows, starts=starts
         )
 
@@ -61,11 +55,11 @@ class DefinitionPages(_ModelAdmin):
         try:
             form = start_form(definition, request.POST if request.method == "POST" else None)
         except DefinitionError as error:  # an annotation that can't be resolved: nothing can start it
-            return self._start_page(request, definition, None, str(error))
+            return self._start_page(request, definition, None, "\n".join(worded(error)))
         if request.method == "POST" and form.is_valid():
             started = self._start(request, definition, form)
             if started is not None:
-                return HttpResponseRedirect(reverse(f"{NAMES}change", args=[started.pk]))
+                return HttpResponseRedirect(self.addresses.workflow(started.pk))
         return self._start_page(request, definition, form, "")
 
     def _start(
@@ -87,7 +81,7 @@ class DefinitionPages(_ModelAdmin):
                 form.refuse(problem)
             return None
         except UsageError as refused:  # its key, a limit, or a value that can't be kept
-            form.add_error(None, str(refused))
+            form.add_error(None, worded(refused))
             return None
         if known:
             messages.info(request, _("This key has a workflow already, with the same arguments: here it is."))
@@ -103,20 +97,7 @@ class DefinitionPages(_ModelAdmin):
         problem: str,
     ) -> HttpResponse:
         title = _("Start %(definition)s version %(version)s") % _named(definition)
-        return self._shown(request, "start", title=title, definition=definition, form=form, problem=problem)
-
-    def _shown(self, request: HttpRequest, page: str, **context: Any) -> HttpResponse:
-        return TemplateResponse(
-            request,
-            f"admin/django_workflow/workflow/{page}.html",
-            {**self.admin_site.each_context(request), "opts": Workflow._meta, **context},
-        )
-
-
-def start_address(definition: WorkflowDefinition[Any, Any]) -> str:
-    """Where the form of a definition is."""
-    asked = urlencode([("name", definition.name), ("version", str(definition.version))])
-    return f"{reverse(f'{NAMES}start')}?{asked}"
+        return self.framed(request, "start", title=title, definition=definition, form=form, problem=problem)
 
 
 def _asked(request: HttpRequest) -> WorkflowDefinition[Any, Any]:

@@ -7,39 +7,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
-from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import get_content_type_for_model
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Max, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from django_workflow.admin.addresses import Addresses
-from django_workflow.admin.deeds import DEEDS
+from django_workflow.admin.buttons import from_here
 from django_workflow.admin.head import CHILDREN, children_of, head, shown_child
+from django_workflow.admin.pages import FOLDER, Pages
 from django_workflow.admin.steps import WORDS, attempts, holder, journal, state_of
-from django_workflow.exceptions import WorkflowNotFound
 from django_workflow.manager import workflow
 from django_workflow.models import Event, Step, Workflow
 from django_workflow.states import StepState, WorkflowState
 from django_workflow.windows.permissions import NEEDED, may_do, may_see_payloads
 from django_workflow.windows.spans import span
 from django_workflow.windows.values import Values, printable
-
-if TYPE_CHECKING:  # generic for type checkers only
-    _Page = admin.ModelAdmin[Workflow]
-else:
-    _Page = object
 
 EVENTS: Final = 50  # the newest so many
 ENTRIES: Final = 20
@@ -57,10 +50,8 @@ TOLD: Final = (
     "completed_at",
 )
 
-FOLDER: Final = "admin/django_workflow/workflow"
 
-
-class DetailPage(_Page):
+class DetailPage(Pages):
     """One workflow: its head, its timeline, what it was given and what came of it."""
 
     def detail_urls(self) -> list[URLPattern]:
@@ -81,29 +72,26 @@ class DetailPage(_Page):
     ) -> HttpResponse:
         """The page of a workflow."""
         self._demand(request)
-        try:
-            run = workflow.get(object_id)
-        except WorkflowNotFound:
+        run = self.get_object(request, unquote(object_id))
+        if run is None:
             return super().change_view(request, object_id, form_url, extra_context)  # says that there is none
         context = {
-            **self._frame(request, run, run.definition),
             **self._body(request, run),
-            "etag": _etag(request, run.pk),
+            "title": run.definition,
+            "fragment_url": self.addresses.fragment(run.pk),
+            "etag": _etag(request, self.get_queryset(request), run.pk),
             **(extra_context or {}),
         }
-        return TemplateResponse(request, f"{FOLDER}/detail.html", context)
+        return self.framed(request, "detail", **context)
 
     def fragment_view(self, request: HttpRequest, pk: UUID) -> HttpResponseBase:
         """What of that page changes; 304 while nothing has."""
         self._demand(request)
-        etag = _etag(request, pk)
+        etag = _etag(request, self.get_queryset(request), pk)
         unchanged = get_conditional_response(request, etag=etag)
         if unchanged is not None:
             return cast("HttpResponseBase", unchanged)
-        try:
-            run = workflow.get(pk)
-        except WorkflowNotFound:
-            raise Http404 from None
+        run = self._found(request, pk)
         request.current_app = self.admin_site.name  # read by {% url %}
         response = render(request, f"{FOLDER}/detail_body.html", self._body(request, run))
         response["ETag"] = etag
@@ -112,16 +100,12 @@ class DetailPage(_Page):
     def step_view(self, request: HttpRequest, pk: UUID, number: int) -> HttpResponse:
         """The page of a step."""
         self._demand(request)
-        try:
-            run = workflow.get(pk)
-        except WorkflowNotFound:
-            raise Http404 from None
+        run = self._found(request, pk)
         step = Step.objects.using(run._state.db).filter(workflow_id=pk, number=number).first()
         if step is None:
             raise Http404
         title = _("Step %(number)s: %(name)s") % {"number": number, "name": printable(step.name)}
-        context = {**self._frame(request, run, title), **self._step(request, run, step)}
-        return TemplateResponse(request, f"{FOLDER}/step.html", context)
+        return self.framed(request, "step", title=title, **self._step(request, run, step))
 
     # ── what the pages show ─────────────────────────────────────────────────────────────────────────────────
 
@@ -129,31 +113,24 @@ class DetailPage(_Page):
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
 
-    def _frame(self, request: HttpRequest, run: Workflow, title: str) -> dict[str, Any]:
-        request.current_app = self.admin_site.name  # read by {% url %}
-        return {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": title,
-            "run": run,
-            "run_url": self._addresses.workflow(run.pk),
-            "fragment_url": self._addresses.fragment(run.pk),
-        }
-
-    @property
-    def _addresses(self) -> Addresses:
-        return Addresses(self.admin_site.name)
+    def _found(self, request: HttpRequest, pk: UUID) -> Workflow:
+        run = self.get_object(request, str(pk))
+        if run is None:
+            raise Http404
+        return run
 
     def _body(self, request: HttpRequest, run: Workflow) -> dict[str, Any]:
         values = Values(run, may_see_payloads(request.user))
         now = workflow.now()
-        steps = journal(run, values, now, request.GET.get("page"), self._addresses)
-        children = children_of(run)
+        seen = self.get_queryset(request)
+        steps = journal(run, values, now, request.GET.get("page"), seen, self.addresses)
+        children = children_of(run, seen)
         count = children.count()
+        parent = None if run.parent_id is None else _pk_of(seen.filter(pk=run.parent_id))
         return {
             "run": run,
-            "run_url": self._addresses.workflow(run.pk),
-            "head": head(request, run, values, now, steps.executing, count, self._addresses),
+            "run_url": self.addresses.workflow(run.pk),
+            "head": head(request, run, values, now, steps.executing, count, parent, self.addresses),
             "journal": steps,
             "page": steps.page,
             "error": values.error(run.error),
@@ -161,7 +138,7 @@ class DetailPage(_Page):
             "values": _values(run, values),
             "sees_payloads": values.visible,
             "events": _events(run, values),
-            "children": [shown_child(child, self._addresses) for child in children[:CHILDREN]],
+            "children": [shown_child(child, self.addresses) for child in children[:CHILDREN]],
             "children_count": count,
             "entries": _entries(run),
             "now": now,
@@ -169,15 +146,12 @@ class DetailPage(_Page):
 
     def _step(self, request: HttpRequest, run: Workflow, step: Step) -> dict[str, Any]:
         values = Values(run, may_see_payloads(request.user))
-        child = (
-            Workflow.objects.using(run._state.db)
-            .filter(parent_step=step)
-            .values_list("pk", flat=True)
-            .first()
-        )
+        child = _pk_of(self.get_queryset(request).filter(parent_step=step))
         settled = step.state not in (StepState.PENDING, StepState.RUNNING)
         runs = step.state == StepState.RUNNING
         return {
+            "run": run,
+            "run_url": self.addresses.workflow(run.pk),
             "step": step,
             "state": state_of(step.state),
             "kind": WORDS[step.kind],
@@ -195,18 +169,13 @@ class DetailPage(_Page):
                 (_("Reported by its body"), _plain(step.details_text, values)),
             ],
             "sees_payloads": values.visible,
-            "child_url": None if child is None else self._addresses.workflow(child),
-            "buttons": self._from_here(request, run, step),
+            "child_url": None if child is None else self.addresses.workflow(child),
+            "buttons": from_here(request.user, run, step, self.addresses),
         }
 
-    def _from_here(self, request: HttpRequest, run: Workflow, step: Step) -> list[tuple[str, str]]:
-        labels = {"restart": _("Restart from here…"), "fork": _("Fork from here…")}
-        found = []
-        for verb, label in labels.items():
-            url = self._addresses.verb(verb, run.pk, step.number)
-            if url is not None and DEEDS[verb].possible(run) and may_do(request.user, verb):
-                found.append((label, url))
-        return found
+
+def _pk_of(rows: QuerySet[Workflow]) -> UUID | None:
+    return rows.order_by().values_list("pk", flat=True).first()
 
 
 def _values(run: Workflow, values: Values) -> list[tuple[str, str | None]]:
@@ -250,12 +219,12 @@ def _entries(run: Workflow) -> QuerySet[LogEntry]:
     )
 
 
-def _etag(request: HttpRequest, pk: UUID) -> str:
+def _etag(request: HttpRequest, seen: QuerySet[Workflow], pk: UUID) -> str:
     """What the page depends on, as a tag: its rows, who reads it, and the time where something has not ended.
 
     Raises `Http404`. Three statements at most.
     """
-    runs = workflow.list().filter(pk=pk)
+    runs = seen.filter(pk=pk)
     row = runs.values_list("state", *TOLD).first()
     if row is None:
         raise Http404

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -17,13 +18,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from django_workflow.admin.addresses import Addresses
-from django_workflow.admin.deeds import DEEDS
+from django_workflow.admin.buttons import Button, buttons
 from django_workflow.admin.icons import icon
 from django_workflow.admin.steps import HEAVY, holder
 from django_workflow.health import PauseHealth
 from django_workflow.models import Pause, Step, Workflow
 from django_workflow.states import StepKind
-from django_workflow.windows.permissions import may_do
 from django_workflow.windows.spans import ago, in_full, span
 from django_workflow.windows.values import Values, printable
 from django_workflow.windows.waits import Doing, Wait, doing
@@ -60,15 +60,6 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Button:
-    """A verb that this user may do to this workflow now."""
-
-    verb: str
-    label: str | Promise
-    url: str
-
-
-@dataclass(frozen=True)
 class Child:
     """A child of the workflow."""
 
@@ -99,9 +90,22 @@ def head(
     now: datetime,
     executing: timedelta | None,
     children: int,
+    parent: UUID | None,
     addresses: Addresses,
 ) -> Head:
-    """The head of a workflow's page. No statement for one that has ended, four at most for one that has not."""
+    """The head of a workflow's page. No statement for one that has ended, four at most for one that has not.
+
+    Args:
+        request: of whom the page is for.
+        run: the workflow.
+        values: how values are shown.
+        now: for what is told as an age.
+        executing: how long its steps ran, where that is known.
+        children: how many of them the reader sees.
+        parent: its parent, where the reader sees it.
+        addresses: of the pages that it links to.
+
+    """
     wait, token = (None, None) if run.finished else _first_wait(run)
     pauses = [] if run.finished else _pauses(run)
     state = doing(run, wait, pauses, now)
@@ -113,10 +117,10 @@ def head(
             *_identity(run, values),
             *_times(run, now, executing),
             *_whereabouts(run, token or run.lease_owner, now),
-            *_family(run, children, addresses),
+            *_family(parent, children, addresses),
         ],
         progress=progress(values.masked(run.custom)),
-        buttons=buttons(request, run, addresses),
+        buttons=buttons(request.user, run, addresses),
     )
 
 
@@ -188,10 +192,10 @@ def _whereabouts(run: Workflow, token: str | None, now: datetime) -> list[Fact]:
     return found
 
 
-def _family(run: Workflow, children: int, addresses: Addresses) -> list[Fact]:
+def _family(parent: UUID | None, children: int, addresses: Addresses) -> list[Fact]:
     found = []
-    if run.parent_id is not None:
-        found.append(Fact(_("Parent"), str(run.parent_id), addresses.workflow(run.parent_id)))
+    if parent is not None:
+        found.append(Fact(_("Parent"), str(parent), addresses.workflow(parent)))
     if children:
         counted = ngettext("%(n)s child", "%(n)s children", children) % {"n": children}
         found.append(Fact(_("Children"), counted, "#children"))
@@ -202,7 +206,7 @@ def _moment(moment: datetime, now: datetime) -> str:
     return f"{in_full(moment)} ({ago(moment, now)})"
 
 
-# ── progress, buttons, children ──────────────────────────────────────────────────────────────────────────────────
+# ── progress, children ──────────────────────────────────────────────────────────────────────────────────
 
 
 def progress(custom: Any) -> Progress | None:
@@ -221,22 +225,10 @@ def _number(value: Any) -> int | float | None:
     return value if fits else None  # infinity and NaN are no JSON, and don't fit
 
 
-def buttons(request: HttpRequest, run: Workflow, addresses: Addresses) -> list[Button]:
-    """What this user may do to this workflow now."""
-    found = []
-    for verb, deed in DEEDS.items():
-        if not deed.possible(run) or not may_do(request.user, verb):
-            continue
-        url = addresses.verb(verb, run.pk)
-        if url is not None:
-            found.append(Button(verb, deed.label, url))
-    return found
-
-
-def children_of(run: Workflow) -> QuerySet[Workflow]:
-    """The children of a workflow, newest first, without their payloads."""
+def children_of(run: Workflow, seen: QuerySet[Workflow]) -> QuerySet[Workflow]:
+    """The children of a workflow among those that the reader sees, newest first, without their payloads."""
     columns = ("id", "definition", "state", "created_at")
-    return Workflow.objects.using(run._state.db).filter(parent_id=run.pk).order_by("-id").only(*columns)
+    return seen.filter(parent_id=run.pk).order_by("-id").only(*columns)
 
 
 def shown_child(child: Workflow, addresses: Addresses) -> Child:

@@ -7,15 +7,16 @@ of an index, and no payload but the errors of the rows shown is fetched. Tuned f
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from django_workflow.admin.addresses import Addresses
 from django_workflow.admin.attention import counts
 from django_workflow.admin.filters import FILTERS
 from django_workflow.admin.finding import find, short
@@ -50,7 +51,7 @@ COLUMNS = (
     "created_at",
     "started_at",
     "completed_at",
-    "parent__definition",
+    "parent_id",
 )
 
 
@@ -60,7 +61,7 @@ class WorkflowList(ChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Workflow]:
         """The rows, without what the list doesn't show."""
         rows: QuerySet[Workflow] = super().get_queryset(request, exclude_parameters)
-        return rows.select_related("parent").only(*COLUMNS)
+        return rows.only(*COLUMNS)
 
     def get_results(self, request: HttpRequest) -> None:
         """The page; and for all of its rows at once what they wait for."""
@@ -69,9 +70,19 @@ class WorkflowList(ChangeList):
         self.now = workflow.now()
         rows = list(self.result_list)  # fetched here, and kept by the queryset
         waits = first_waits(run.pk for run in rows if run.state == WorkflowState.IN_PROGRESS)
+        parents = self._parents(request, {run.parent_id for run in rows if run.parent_id is not None})
         for run in rows:
+            run.listed_parent = parents.get(run.parent_id)
             run.doing = doing(run, waits.get(run.pk), self.health.pauses, self.now)
             run.listed_at = self.now
+
+    def _parents(self, request: HttpRequest, ids: set[UUID]) -> dict[UUID | None, tuple[str, str]]:
+        """Address and definition of each of these workflows that the reader sees. One statement at most."""
+        if not ids:
+            return {}
+        addresses = Addresses(self.model_admin.admin_site.name)
+        seen = self.model_admin.get_queryset(request).filter(pk__in=ids).order_by()
+        return {pk: (addresses.workflow(pk), name) for pk, name in seen.values_list("pk", "definition")}
 
     @property
     def weather(self) -> Any:
@@ -155,12 +166,12 @@ class ListPage:
         return span((run.completed_at or run.listed_at) - run.started_at)
 
     @admin.display(description=gettext_lazy("parent"), empty_value="–")
-    def parent_link(self, run: Workflow) -> str | None:
+    def parent_link(self, run: Any) -> str | None:
         """The workflow that runs it as a child."""
-        if run.parent is None:
+        if run.listed_parent is None:
             return None
-        address = reverse("admin:django_workflow_workflow_change", args=[run.parent_id])
-        return format_html('<a href="{}">{}</a>', address, cut(run.parent.definition))
+        address, definition = run.listed_parent
+        return format_html('<a href="{}">{}</a>', address, cut(definition))
 
 
 def _moment(moment: datetime, now: datetime) -> str:

@@ -27,6 +27,7 @@ from django_workflow.windows.values import ShownError, Values, printable
 from django_workflow.windows.waits import cut
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
     from django.utils.safestring import SafeString
 
     StepPage = Page[Step]
@@ -113,6 +114,7 @@ def journal(
     values: Values,
     now: datetime,
     page: str | None,
+    seen: QuerySet[Workflow],
     addresses: Addresses,
 ) -> ShownJournal:
     """A page of the journal. Three statements.
@@ -122,13 +124,14 @@ def journal(
         values: how errors are shown.
         now: up to where is drawn what has not ended.
         page: its number as somebody wrote it; what is none counts as the first, or the last.
+        seen: the workflows that the reader sees, for links to children.
         addresses: of the pages that rows link to.
 
     """
     rows = Step.objects.using(run._state.db).filter(workflow_id=run.pk).order_by("number").defer(*HEAVY)
     shown = Paginator(rows, PAGE).get_page(page)
     steps = list(shown.object_list)
-    children = Workflow.objects.using(run._state.db).filter(parent_step__in=[step.pk for step in steps])
+    children = seen.filter(parent_step__in=[step.pk for step in steps]).order_by()
     child_of = dict(children.values_list("parent_step__number", "pk"))
     found = timeline([facts(step, values) for step in steps], now, run.started_at)
     return ShownJournal(

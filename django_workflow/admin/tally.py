@@ -19,7 +19,6 @@ from django.utils.translation import ngettext
 
 from django_workflow.admin.filters import STATES
 from django_workflow.admin.reach import REACH, within_reach
-from django_workflow.manager import workflow
 from django_workflow.states import WorkflowState
 from django_workflow.windows.spans import span
 
@@ -90,12 +89,14 @@ class Tally:
     opened_cut: bool  # there are more in progress than were counted
 
 
-def tally(definitions: Iterable[WorkflowDefinition[Any, Any]], now: datetime) -> Tally:
-    """Count what the newest rows say of these definitions, and find what isn't among them."""
+def tally(
+    definitions: Iterable[WorkflowDefinition[Any, Any]], seen: QuerySet[Workflow], now: datetime
+) -> Tally:
+    """Count what the newest of the rows that are seen say of these definitions, and find what isn't among them."""
     known = {(each.name, each.version): each for each in definitions}
-    recent = _counted(workflow.list().filter(created_at__gte=now - RECENT), "definition", "version", "state")
-    opened = _counted(workflow.list(state=WorkflowState.IN_PROGRESS), "definition", "version")
-    took = _durations({name for name, version in known})
+    recent = _counted(seen.filter(created_at__gte=now - RECENT), "definition", "version", "state")
+    opened = _counted(seen.filter(state=WorkflowState.IN_PROGRESS), "definition", "version")
+    took = _durations({name for name, version in known}, seen)
     rows = [
         Row(
             definition,
@@ -125,11 +126,11 @@ def _counted(rows: QuerySet[Workflow], *by: str) -> Counter[tuple[Any, ...]]:
     return Counter({tuple(group): count for *group, count in groups})
 
 
-def _durations(names: Iterable[str]) -> dict[Key, list[timedelta]]:
+def _durations(names: Iterable[str], seen: QuerySet[Workflow]) -> dict[Key, list[timedelta]]:
     """What the newest completed workflows of each name took."""
     took: dict[Key, list[timedelta]] = {}
     for name in sorted(names):
-        sample = workflow.list(name, WorkflowState.COMPLETED).order_by("-created_at")
+        sample = seen.filter(definition=name, state=WorkflowState.COMPLETED).order_by("-created_at")
         columns = sample.values_list("version", "started_at", "completed_at")[:SAMPLED]
         for version, started_at, completed_at in columns:
             if started_at is not None and completed_at is not None:

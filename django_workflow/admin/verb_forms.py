@@ -5,7 +5,6 @@ Rules of this file: forms are made of what may be chosen, never bound to a model
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,13 +13,12 @@ from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from django_workflow.admin.forms import EMPTY, OMITTED, JsonField, empty_of, field_of
+from django_workflow.admin.fields import OMITTED, JsonField, empty_of, field_of, type_name
 from django_workflow.admin.steps import WORDS
 from django_workflow.handler import registry
 from django_workflow.handler.events import NAME_LIMIT
 from django_workflow.keys import KEY_LIMIT
 from django_workflow.models import Step, Workflow
-from django_workflow.payloads.arguments import Parameter
 from django_workflow.states import StepKind
 
 REASON_LIMIT = 1000
@@ -161,11 +159,6 @@ def _labelled(name: str) -> str:
     return name if kind is None else f"{name} ({type_name(kind.type)})"
 
 
-def type_name(annotation: Any) -> str:
-    """A type as its author would write it."""
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-
-
 # ── an event, by its type ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -214,11 +207,11 @@ def event_form(name: str, data: Any = None) -> EventValueForm:
         form.fields["value"] = _decision()
         form.buttons = [("true", _("Approve")), ("false", _("Reject"))]
     else:
-        value = Parameter("value", inspect.Parameter.KEYWORD_ONLY, EMPTY, annotation)
-        form.fields["value"] = field_of(value)
+        form.fields["value"] = field_of(annotation)
         form.fields["value"].label = _("Value")
+        form.fields["value"].help_text = type_name(annotation)
         form.fields["value"].required &= annotation is not Any  # an event may come without a value
-        form.empty = empty_of(value)
+        form.empty = empty_of(annotation)
     form.order_fields(form.field_order)
     return form
 

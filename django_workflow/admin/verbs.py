@@ -8,56 +8,33 @@ before anything else, on GET and POST alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.http import urlencode
+from django.urls import URLPattern, path
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_workflow.admin.bulk import BulkActions
-from django_workflow.admin.deeds import DEEDS, Deed, Done, Fact, Refused, Text, refusals
+from django_workflow.admin.buttons import for_all
+from django_workflow.admin.deed import Deed, Done, Fact, Text
+from django_workflow.admin.deeds import DEEDS
+from django_workflow.admin.refusals import Refused, refusals
 from django_workflow.admin.verb_forms import Choices, PauseForm, ResumeForm
 from django_workflow.exceptions import WorkflowNotFound
 from django_workflow.manager import workflow
 from django_workflow.models import Pause, Workflow
 from django_workflow.windows.logbook import log
-from django_workflow.windows.permissions import demand, may_do
+from django_workflow.windows.permissions import demand
 
-if TYPE_CHECKING:  # generic for type checkers only
-    _ModelAdmin = admin.ModelAdmin[Workflow]
-else:
-    _ModelAdmin = object
-
-NAMES = "admin:django_workflow_workflow_"
 ALL = "all"
 ONE = "cluster:"  # and its name
 
 
-@dataclass(frozen=True)
-class Button:
-    """A verb that this user may press now."""
-
-    verb: str
-    label: Text
-    url: str
-
-
-def verb_url(verb: str, run: Workflow, from_step: int | None = None) -> str:
-    """The confirmation page of a verb; of a restart and a fork also from a step on."""
-    url = reverse(NAMES + verb, args=[quote(run.pk)])
-    return url if from_step is None else f"{url}?{urlencode({'from_step': from_step})}"
-
-
-class VerbPages(BulkActions, _ModelAdmin):
+class VerbPages(BulkActions):
     """Cancel, restart, fork, send an event, clean up, run on_complete again, pause and resume."""
-
-    verb_template = "admin/django_workflow/workflow/verb.html"
 
     def verb_urls(self) -> list[URLPattern]:
         """The confirmation pages."""
@@ -75,28 +52,11 @@ class VerbPages(BulkActions, _ModelAdmin):
             ),
         ]
 
-    def buttons(self, request: HttpRequest, run: Workflow) -> tuple[Button, ...]:
-        """What this user may do with a workflow in the state that it is in; asks nothing of the database."""
-        return tuple(
-            Button(verb, deed.label, verb_url(verb, run))
-            for verb, deed in DEEDS.items()
-            if may_do(request.user, verb) and deed.possible(run)
-        )
-
-    def list_buttons(self, request: HttpRequest) -> tuple[Button, ...]:
-        """What this user may do with all workflows at once."""
-        labels = {"pause": _("Pause"), "resume": _("Resume")}
-        return tuple(
-            Button(verb, label, reverse(NAMES + verb))
-            for verb, label in labels.items()
-            if may_do(request.user, verb)
-        )
-
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The list, with what can be done to all."""
-        context = {"list_buttons": self.list_buttons(request), **(extra_context or {})}
+        context = {"list_buttons": for_all(request.user, self.addresses), **(extra_context or {})}
         return super().changelist_view(request, context)
 
     # ── one workflow ────────────────────────────────────────────────────────────────────────────────────────
@@ -136,8 +96,9 @@ class VerbPages(BulkActions, _ModelAdmin):
                 facts = deed.facts(run, chosen)
             except Refused as refused:
                 refused_choice = str(refused)
-        return self._page(
+        return self.framed(
             request,
+            "verb",
             title=deed.question,
             verb=deed.verb,
             label=deed.label,
@@ -149,7 +110,7 @@ class VerbPages(BulkActions, _ModelAdmin):
             deletes=deed.deletes,
             impossible=refused_choice if deed.possible(run) else deed.impossible(run),
             choosable=deed.possible(run),
-            back=self._detail(run),
+            back=self.addresses.workflow(run.pk),
         )
 
     def _after(
@@ -158,16 +119,8 @@ class VerbPages(BulkActions, _ModelAdmin):
         log(request.user, run, done.log, reason, deletes=deed.deletes)
         self.message_user(request, done.message, messages.SUCCESS if done.well else messages.ERROR)
         if deed.deletes:
-            return HttpResponseRedirect(reverse(NAMES + "changelist"))
-        return HttpResponseRedirect(self._detail(done.go_to or run))
-
-    def _detail(self, run: Workflow) -> str:
-        return reverse(NAMES + "change", args=[quote(run.pk)])
-
-    def _page(self, request: HttpRequest, **facts: Any) -> HttpResponse:
-        request.current_app = self.admin_site.name
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **facts}
-        return TemplateResponse(request, self.verb_template, context)
+            return HttpResponseRedirect(self.addresses.list())
+        return HttpResponseRedirect(self.addresses.workflow((done.go_to or run).pk))
 
     # ── all of them ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -185,7 +138,7 @@ class VerbPages(BulkActions, _ModelAdmin):
             else:
                 log(request.user, _pause(cluster), "pause", reason)
                 self.message_user(request, gettext("Paused. Starts and events are still accepted."))
-                return HttpResponseRedirect(reverse(NAMES + "changelist"))
+                return HttpResponseRedirect(self.addresses.list())
         return self._page_for_all(request, "pause", _("Pause"), _("Pause workflows?"), form)
 
     def resume_view(self, request: HttpRequest) -> HttpResponse:
@@ -200,7 +153,7 @@ class VerbPages(BulkActions, _ModelAdmin):
             if done:
                 log(request.user, _pause(cluster), "resume", form.cleaned_data["reason"])
                 self.message_user(request, gettext("Resumed."))
-                return HttpResponseRedirect(reverse(NAMES + "changelist"))
+                return HttpResponseRedirect(self.addresses.list())
             form.add_error(None, gettext("Somebody has resumed it already."))
         impossible = None if held else gettext("Nothing is paused.")
         return self._page_for_all(request, "resume", _("Resume"), _("Resume workflows?"), form, impossible)
@@ -214,15 +167,16 @@ class VerbPages(BulkActions, _ModelAdmin):
         form: Any,
         impossible: str | None = None,
     ) -> HttpResponse:
-        return self._page(
+        return self.framed(
             request,
+            "verb",
             title=title,
             verb=verb,
             label=label,
             submit=label,
             form=form,
             impossible=impossible,
-            back=reverse(NAMES + "changelist"),
+            back=self.addresses.list(),
         )
 
 

@@ -11,7 +11,8 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from django_workflow import workflow
-from django_workflow.admin.verbs import verb_url
+from django_workflow.admin.addresses import Addresses
+from django_workflow.admin.buttons import buttons
 from django_workflow.models import Event, Pause, Step, Workflow
 from django_workflow.testing import Harness
 from tests.admin.stage import (
@@ -216,7 +217,9 @@ def test_fork_copies_what_its_page_says(boss: Client, workflow_harness: Harness)
     run = failed(workflow_harness)
     assert "are copied, and not run again" not in text(boss, page("fork", run))
     before = everything()
-    shown = text(boss, verb_url("fork", run, from_step=3))
+    address = Addresses("admin").verb("fork", run.pk, from_step=3)
+    assert address == f"{page('fork', run)}?from_step=3"
+    shown = text(boss, address)
     assert everything() == before
     assert "2 steps are copied" in shown
     assert "1 event is copied" in shown
@@ -569,25 +572,19 @@ def test_pages_obey_a_strict_policy(boss: Client, workflow_harness: Harness, ver
 def test_buttons_fit_the_state(
     workflow_harness: Harness, admin_user: User, django_assert_num_queries: Any
 ) -> None:
-    from django.contrib import admin as site
-    from django.test import RequestFactory
-
-    request = RequestFactory().get("/")
-    request.user = admin_user
-    pages: Any = site.site.get_model_admin(Workflow)
+    addresses = Addresses("admin")
 
     def verbs(run: Workflow) -> list[str]:
         known = workflow.get(run)
         with django_assert_num_queries(0):
-            return [button.verb for button in pages.buttons(request, known)]
+            return [button.verb for button in buttons(admin_user, known, addresses)]
 
     assert verbs(order.start("early")) == ["event", "cancel"]
     assert verbs(waiting(workflow_harness)) == ["event", "cancel", "fork"]
     assert verbs(finished(workflow_harness)) == ["restart", "fork", "cleanup"]
     assert verbs(untold(workflow_harness)) == ["restart", "fork", "complete", "cleanup"]
-    (cancel,) = (
-        each for each in pages.buttons(request, waiting(workflow_harness, "b")) if each.verb == "cancel"
-    )
+    run = waiting(workflow_harness, "b")
+    (cancel,) = (each for each in buttons(admin_user, run, addresses) if each.verb == "cancel")
     assert (str(cancel.label), cancel.url.endswith("/cancel/")) == ("Cancel", True)
 
 

@@ -13,14 +13,43 @@ import polib
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.test import Client
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils.translation import get_language, override
 from django.utils.translation.template import templatize
 
+from django_workflow.admin.refusals import worded
+from django_workflow.exceptions import (
+    DjangoWorkflowError,
+    InvalidArguments,
+    InvalidDefinition,
+    KeyConflict,
+    LimitReached,
+    NotReadable,
+    NotStorable,
+    PayloadTooLarge,
+    StepNotFound,
+    UnknownDefinition,
+    UsageError,
+    WorkflowFinished,
+    WorkflowInProgress,
+)
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness
-from tests.admin.stage import DETAIL, LIST, client_of, failed, faults, page, user, waiting
+from tests.admin.stage import (
+    DETAIL,
+    LIST,
+    client_of,
+    everything,
+    failed,
+    faults,
+    finished,
+    inner,
+    page,
+    user,
+    waiting,
+)
 from tests.contracts.markdown import ROOT
 
 PACKAGE: Final = ROOT / "django_workflow"
@@ -177,7 +206,7 @@ def test_a_template_has_no_text_that_is_not_marked(file: Path) -> None:
     source = NO_TEXT.sub(" ", file.read_text())
     shown = [re.sub(r"<[^>]*>|&\w+;", " ", source), *VISIBLE_ATTRIBUTE.findall(source)]
     words = [word for text in shown for word in re.findall(r"[^\W\d_]+", text)]
-    assert set(words) <= {"v"}  # before a version
+    assert set(words) <= {"v", "JSON"}  # before a version; the same everywhere
 
 
 def choices(model: Any, column: str) -> list[tuple[str, Any]]:
@@ -269,3 +298,131 @@ def test_without_a_language_they_come_out_in_english(browser: Client, workflow_h
     shown = browser.get(reverse(LIST), headers={"accept-language": "xx"}).content.decode()
     assert "Health: " in shown
     assert "waiting for event &quot;verbs.approved&quot; since" in shown
+
+
+# ── what the manager refuses ────────────────────────────────────────────────────────────────────────────────────
+
+# What is asked for, and how its refusal begins.
+REFUSED: Final = {
+    "restart from a step that isn't there": (
+        "Diesen Schritt gibt es in seinem Journal nicht.",
+        "Die stap staat niet in zijn journaal.",
+    ),
+    "event for what has finished": (
+        "Er ist beendet und nimmt nichts mehr an.",
+        "Hij is beëindigd en neemt niets meer aan.",
+    ),
+    "clean up what is in progress": (
+        "Er läuft noch: Warten Sie, bis er beendet ist",
+        "Hij loopt nog: wacht tot hij beëindigd is",
+    ),
+    "clean up with a child in progress": ("Der von ihm gestartete Workflow ", "Workflow "),
+    "event of another type": ("Das passt nicht: value.weight: ", "Dit past niet: value.weight: "),
+    "event that can't be stored": (
+        "Dieser Wert kann nicht gespeichert werden, bei $.value",
+        "Deze waarde kan niet worden opgeslagen, bij $.value",
+    ),
+    "event that is too large": (
+        "mehr als die Grenze von 2.000 Bytes. Legen Sie ihn in einer Datei",
+        "meer dan de grens van 2.000 bytes. Bewaar die in een bestand",
+    ),
+    "one event too many": (
+        "Eine Grenze ist erreicht: PENDING_EVENT_LIMIT = 2.",
+        "Er is een grens bereikt: PENDING_EVENT_LIMIT = 2.",
+    ),
+    "start with a key that is taken": (
+        "Der Schlüssel „taken“ gehört zum Workflow ",
+        "De sleutel “taken” hoort bij workflow ",
+    ),
+    "start with labels that are none": (
+        "Das passt nicht: labels[&#x27;a&#x27;]: ",
+        "Dit past niet: labels[&#x27;a&#x27;]: ",
+    ),
+    "restart many from a step that isn't there": (
+        "Diesen Schritt gibt es in seinem Journal nicht.",
+        "Die stap staat niet in zijn journaal.",
+    ),
+}
+
+
+def asked(what: str, harness: Harness) -> tuple[str, dict[str, Any]]:
+    """An address and what is sent there, to be refused."""
+    start = f"{page('start')}?name=verbs.inner&version=1"
+    match what:
+        case "restart from a step that isn't there":
+            return page("restart", failed(harness)), {"from_step": "99"}
+        case "event for what has finished":
+            return page("event", finished(harness)), {"name": "verbs.approved", "value": "true"}
+        case "clean up what is in progress":
+            return page("cleanup", waiting(harness)), {}
+        case "clean up with a child in progress":
+            run = finished(harness)
+            Workflow.objects.filter(parent=run).update(state="in_progress")
+            return page("cleanup", run), {}
+        case "event of another type":
+            return page("event", waiting(harness)), {"name": "verbs.parcel", "value": "{}"}
+        case "event that can't be stored":
+            return page("event", waiting(harness)), {"name": "verbs.untyped", "value": "[" * 90 + "]" * 90}
+        case "event that is too large":
+            return page("event", waiting(harness)), {"name": "verbs.text", "value": "x" * 3000}
+        case "one event too many":
+            run = waiting(harness)
+            for name in ("verbs.one", "verbs.two"):
+                run.send_event(name)
+            return page("event", run), {"name": "verbs.text", "value": "x"}
+        case "start with a key that is taken":
+            inner.using(key="taken").start("apple")
+            return start, {"arg_label": "pear", "key": "taken"}
+        case "start with labels that are none":
+            return start, {"arg_label": "pear", "labels": '{"a": [1]}'}
+    runs = [finished(harness, label) for label in ("apple", "pear")]
+    chosen = [str(run.pk) for run in runs]
+    sent = {"action": "restart_selected", "confirmed": "yes", "from_step": "failure", "select_across": "0"}
+    return reverse(LIST), {**sent, "index": "0", ACTION_CHECKBOX_NAME: chosen}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("language", LANGUAGES)
+@override_settings(DJANGO_WORKFLOW={"PENDING_EVENT_LIMIT": 2, "VALUE_LIMIT": 2000})
+def test_a_refusal_comes_out_in_the_readers_language(
+    browser: Client, workflow_harness: Harness, language: str, what: str
+) -> None:
+    address, data = asked(what, workflow_harness)
+    before = everything()
+    answer = browser.post(address, {"reason": "", **data}, headers={"accept-language": language}, follow=True)
+    assert answer.status_code == 200
+    assert REFUSED[what][LANGUAGES.index(language)] in answer.content.decode()
+    assert everything() == before
+
+
+# Each with words of its own text that nobody wants to meet in another language.
+ERRORS: Final[dict[str, tuple[DjangoWorkflowError, str]]] = {
+    type(error).__name__: (error, words)
+    for error, words in (
+        (WorkflowInProgress("0193", "clean up"), "wait until"),
+        (WorkflowFinished("0193", "failed"), "takes nothing"),
+        (StepNotFound("0193", 7), "has no step"),
+        (InvalidArguments("send_event()", ["key: 7 is no text"]), "problem"),
+        (NotReadable("a value", "int", ["$: no number"]), "annotation"),
+        (NotStorable("a value", "$.x", "is NaN", "give a number"), "cannot be stored"),
+        (PayloadTooLarge("a value", None, 1000), "larger than"),
+        (LimitReached("workflow 0193", "STEP_LIMIT = 1", "do less"), "reached"),
+        (KeyConflict("shop.checkout", "k", "0193"), "belongs to"),
+        (UnknownDefinition("shop.checkout"), "is defined"),
+        (InvalidDefinition("the handler f", "is annotated as X"), "can't work"),
+        (UsageError("not here"), "was refused"),
+    )
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_refusal_has_its_sentence(name: str, language: str) -> None:
+    error, words = ERRORS[name]
+    with override(None):
+        english = worded(error)
+    with override(language):
+        said = worded(error)
+    assert len(said) == len(english) == 1
+    assert said != english
+    assert words not in said[0]
