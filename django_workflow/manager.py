@@ -566,7 +566,9 @@ class WorkflowManager:
         link = links.read(token, clock.read(connection()))
         if link is None:
             return None
-        run = Workflow.objects.using(alias()).filter(id=link.workflow_id).first()
+        # Anybody may ask, again and again: no payload is read for it.
+        rows = Workflow.objects.using(alias()).only("definition", "version", "state")
+        run = rows.filter(id=link.workflow_id).first()
         if run is None:
             return None
         sent = Event.objects.using(alias()).filter(workflow_id=run.id, key_digest=digest(link.key))
