@@ -7,7 +7,7 @@ import math
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,13 +21,14 @@ from django.urls import NoReverseMatch, reverse
 
 from django_workflow import links
 from django_workflow.conf import settings
-from django_workflow.engine import drain, endings, lives, starting
+from django_workflow.engine import drain, endings, golden, inspection, lives, starting
 from django_workflow.engine.current import inside
 from django_workflow.exceptions import (
     ErrorInfo,
     EventFailed,
     InvalidArguments,
     InvalidDefinition,
+    UnknownDefinition,
     UsageError,
     WorkflowFinished,
     WorkflowInProgress,
@@ -49,6 +50,7 @@ from django_workflow.payloads import encode_error
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState, WorkflowState
 from django_workflow.status import Canceled, Completed, Failed, InProgress, RunningStep, Status
+from django_workflow.verdict import Verdict
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -646,6 +648,76 @@ class WorkflowManager:
             raise WorkflowNotFound(pk)
         return found.order_by("number")
 
+    # ── code that changes ───────────────────────────────────────────────────────────────────────────────────
+
+    def check(self, workflow_id: Id) -> Verdict:
+        """Replay a workflow against the code as it is now: `Fits | Breaks`. No step runs, nothing is written.
+
+        Of one that has finished: whether it would end alike. Of a parked one: whether it would go on after a restart.
+        Raises `WorkflowNotFound`.
+        """
+        pk = identify(workflow_id)
+        found = inspection.check(pk)
+        if found is None:
+            raise WorkflowNotFound(pk)
+        return found
+
+    def check_all(
+        self, definition: WorkflowDefinition[Any, Any] | str | None = None, limit: int | None = None
+    ) -> Iterator[Verdict]:
+        """`check()` of every workflow in progress, the oldest first, one after the other, in flat memory.
+
+        Args:
+            definition: of this definition only (all versions), or of that name.
+            limit: at most so many; None: all.
+
+        Raises:
+            InvalidArguments: the limit is no whole number from 1, or `definition` is none.
+            UnknownDefinition: neither the code nor any workflow knows that name.
+
+        """
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise InvalidArguments("check_all()", [f"limit: {limit!r} is not a whole number from 1, or None"])
+        name = None
+        if definition is not None:
+            known = Workflow.objects.using(alias()).of(definition)
+            name = definition if isinstance(definition, str) else definition.name
+            if all(each != name for each, _ in registry.known()) and not known.exists():
+                raise UnknownDefinition(name, sorted({each for each, _ in registry.known()}))
+        return inspection.check_all(name, limit)
+
+    def export(self, workflow_id: Id, *, with_secrets: bool = False) -> str:
+        """The workflow with its journal as a golden journal: JSON text that `replay()` takes, wherever its code is.
+
+        Arguments, results and errors are in it in clear.
+
+        Args:
+            workflow_id: which one.
+            with_secrets: also what stands under the names of `REDACT` and of the definition's `redact=`, and tracebacks.
+                Otherwise each such text is masked wherever it stands, by a mask of its own.
+
+        Raises:
+            WorkflowNotFound: there is no such workflow.
+
+        """
+        pk = identify(workflow_id)
+        found = inspection.export(pk, with_secrets=with_secrets)
+        if found is None:
+            raise WorkflowNotFound(pk)
+        return found
+
+    def replay(self, journal: str) -> Verdict:
+        """Replay a golden journal against the code as it is now, without the database.
+
+        Args:
+            journal: the text that `export()` gave, this version's or an earlier one's.
+
+        Raises:
+            InvalidArguments: it is no golden journal, or one of a later version.
+
+        """
+        return golden.replay(journal)
+
     def clusters(self) -> tuple[str, ...]:
         """The names, as django-q2 has them, of the clusters of all managers with definitions; the default one first."""
         from django_workflow.cluster.wakeups import default_queue
@@ -762,6 +834,26 @@ class WorkflowManager:
     ) -> Workflow:
         """`fork()` for async code."""
         return await sync_to_async(self.fork)(workflow_id, from_step)
+
+    async def acheck(self, workflow_id: Id) -> Verdict:
+        """`check()` for async code."""
+        return await sync_to_async(self.check)(workflow_id)
+
+    async def acheck_all(
+        self, definition: WorkflowDefinition[Any, Any] | str | None = None, limit: int | None = None
+    ) -> AsyncIterator[Verdict]:
+        """`check_all()` for async code: `async for`."""
+        verdicts = await sync_to_async(self.check_all)(definition, limit)
+        while (found := await sync_to_async(partial(next, verdicts, None))()) is not None:
+            yield found
+
+    async def aexport(self, workflow_id: Id, *, with_secrets: bool = False) -> str:
+        """`export()` for async code."""
+        return await sync_to_async(self.export)(workflow_id, with_secrets=with_secrets)
+
+    async def areplay(self, journal: str) -> Verdict:
+        """`replay()` for async code."""
+        return await sync_to_async(self.replay)(journal)
 
     async def apause(self, reason: str, cluster: str | None = None) -> None:
         """`pause()` for async code."""

@@ -54,9 +54,7 @@ def _began_at(step: Recorded) -> datetime:
 
 def take(claim: Turnable, journal: Sequence[Recorded], held: Held, pool: str) -> int:
     """A turn of a workflow that undoes its steps: have the next one undone, or end. Returns 0: it runs no body."""
-    undoing = [step for step in journal if step.kind == StepKind.ROLLBACK]
-    undone = {json.loads(step.args)["step"] for step in undoing}
-    left = [step for step in to_undo(journal) if step.number not in undone]
+    undoing, left = _undoing_and_left(journal)
     if any(step.state in steps.UNSETTLED for step in undoing):
         _commit(claim, held, [])
     elif left and not any(step.state == StepState.FAILED for step in undoing):
@@ -64,6 +62,22 @@ def take(claim: Turnable, journal: Sequence[Recorded], held: Held, pool: str) ->
     else:
         _end(claim, held)
     return 0
+
+
+def _undoing_and_left(journal: Sequence[Recorded]) -> tuple[list[Recorded], list[Recorded]]:
+    """The rollbacks that have begun, and the steps that have none yet."""
+    undoing = [step for step in journal if step.kind == StepKind.ROLLBACK]
+    undone = {json.loads(step.args)["step"] for step in undoing}
+    return undoing, [step for step in to_undo(journal) if step.number not in undone]
+
+
+def functions_left(journal: Sequence[Recorded]) -> list[tuple[Recorded, str]]:
+    """The dotted paths that are still to be called, each with the step that it stands at; none after a failure."""
+    undoing, left = _undoing_and_left(journal)
+    if any(step.state == StepState.FAILED for step in undoing):
+        return []
+    begun = [(step, step.function) for step in undoing if step.state in steps.UNSETTLED]
+    return begun + [(step, step.rollback) for step in left]
 
 
 def _undo_next(claim: Turnable, held: Held, step: Recorded, number: int, pool: str) -> None:

@@ -153,6 +153,12 @@ class Replay(Timers):
             return Violated(_orm_in_a_handler(error))
         return Finished(result=self._main.result()) if error is None else Finished(error=error)
 
+    @property
+    def raised(self) -> BaseException | None:
+        """What the handler ended by, whatever the outcome makes of it; None while it runs, and when it returned."""
+        main = self._main
+        return main.exception() if main is not None and main.done() and not main.cancelled() else None
+
     def close(self) -> None:
         """Drop the handler without a trace. Call it once, when the outcome has been taken."""
         self._loop.drop()

@@ -18,9 +18,9 @@ VERBS: Final[tuple[Verb, ...]] = (
     Restart(),
     Fork(),
     Cleanup(),
-    Export(),
     SendEvent(),
     Pause(),
     Resume(),
     Health(),
+    Export(),
 )

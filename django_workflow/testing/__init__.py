@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from django_workflow.testing.faults import SimulatedCrash
     from django_workflow.testing.harness import Harness
+    from django_workflow.testing.journals import assert_replays_files
 
-__all__ = ["Harness", "SimulatedCrash"]
+__all__ = ["Harness", "SimulatedCrash", "assert_replays_files"]
 
-_HOMES = {"Harness": "django_workflow.testing.harness", "SimulatedCrash": "django_workflow.testing.faults"}
+_HOMES = {
+    "Harness": "django_workflow.testing.harness",
+    "SimulatedCrash": "django_workflow.testing.faults",
+    "assert_replays_files": "django_workflow.testing.journals",
+}
 
 
 def __getattr__(name: str) -> Any:

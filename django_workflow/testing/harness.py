@@ -6,28 +6,29 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self
 from uuid import UUID
 
 from django_workflow.cluster import agenda, retention
-from django_workflow.engine import attempts
+from django_workflow.engine import attempts, inspection
 from django_workflow.engine.drain import drain
 from django_workflow.engine.leases import heartbeat
-from django_workflow.engine.world import world_of
-from django_workflow.exceptions import UsageError, WorkflowTimedOut, dotted_path
+from django_workflow.engine.rehearsal import rehearse
+from django_workflow.exceptions import UsageError
 from django_workflow.handler import registry
-from django_workflow.handler.commands import Blocked, Outcome, Violated
+from django_workflow.handler.commands import Blocked, Violated
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.functions import function_path, mark_of
-from django_workflow.handler.replay import Replay
 from django_workflow.journal import clock, processes, steps, wakes, workflows
 from django_workflow.journal.database import alias, connection
 from django_workflow.manager import Id, identify, workflow
 from django_workflow.models import Step, Workflow
-from django_workflow.states import BODY_KINDS, StepKind, StepState, WorkflowState
+from django_workflow.states import BODY_KINDS, StepKind
 from django_workflow.status import Completed, InProgress, Status
 from django_workflow.testing.faults import CommitFault
+from django_workflow.testing.journals import assert_replays_files
 
 P = ParamSpec("P")
 
@@ -176,45 +177,32 @@ class Harness:
         """The steps of a workflow, in the order in which the handler asked for them."""
         return list(workflow.steps(workflow_id))
 
-    def assert_replays(self, workflow_id: Id) -> None:
+    def assert_replays(self, journal: Id | Path) -> None:
         """Replay a workflow's journal against the code as it is now; nothing is run, nothing is written.
 
-        Raises `AssertionError` when the handler asks for something else than the journal holds.
-        """
-        run = workflow.get(workflow_id)
-        definition = registry.find(run.definition, run.version) or registry.newest(run.definition)
-        journal = [step for step in steps.load([run.id]).get(run.id, []) if step.kind != StepKind.ROLLBACK]
-        if _cut_short(run):
-            # What the cancel settled the handler was waiting for, and still is.
-            journal = [
-                step._replace(state=StepState.PENDING) if step.state == StepState.CANCELED else step
-                for step in journal
-            ]
-        began_at = run.started_at or run.created_at
-        world = world_of(
-            run.id,
-            definition,
-            began_at=began_at,
-            committed=run.started_at is not None,
-            seed=run.seed,
-            depth=run.depth,
-        )
-        replay = Replay(definition, run.args_text, journal, world)
-        try:
-            outcome = replay.start()
-            asked = {command.number for command in replay.commands}
-        finally:
-            replay.close()
-        if isinstance(outcome, Violated):
-            raise AssertionError(str(outcome.error)) from outcome.error
-        self._assert_same_end(run, outcome, asked, {step.number for step in journal})
+        Args:
+            journal: a workflow; or the path of a golden journal (`manage.py workflow export`) or of a folder of them,
+                for which nothing is read from the database either.
 
-    def _assert_same_end(self, run: Workflow, outcome: Outcome, asked: set[int], recorded: set[int]) -> None:
-        new = sorted(asked - recorded)
-        if new and run.started_at is not None:
-            raise AssertionError(f"the handler asks for step {new[0]}, which {run} has no record of")
-        if isinstance(outcome, Blocked) and run.finished and not _cut_short(run):
-            raise AssertionError(f"{run} has {run.state}, and its replay waits for steps {outcome.waiting}")
+        Raises:
+            AssertionError: the handler asks for something else than the journal holds, or ends in another way.
+
+        """
+        if isinstance(journal, Path):
+            assert_replays_files(journal)
+            return
+        run = workflow.get(journal)
+        life = inspection.lives([run.id])[0]
+        definition = registry.find(run.definition, run.version) or registry.newest(run.definition)
+        done = rehearse(definition, life, steps.load([run.id]).get(run.id, []))
+        if isinstance(done.outcome, Violated):
+            raise AssertionError(str(done.outcome.error)) from done.outcome.error
+        if done.new and run.started_at is not None:
+            raise AssertionError(f"the handler asks for step {done.new[0]}, which {run} has no record of")
+        if isinstance(done.outcome, Blocked) and run.finished and not life.cut_short:
+            raise AssertionError(
+                f"{run} has {run.state}, and its replay waits for steps {done.outcome.waiting}"
+            )
 
     # ── interfering ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,12 +239,6 @@ class Harness:
     def commits(self) -> int:
         """How many commits there were since the harness began, or since the last `crash_at()`."""
         return self._fault.commits
-
-
-def _cut_short(run: Workflow) -> bool:
-    """True iff the end came from outside of the handler, which was waiting."""
-    timed_out = run.error is not None and run.error.type == dotted_path(WorkflowTimedOut)
-    return timed_out or WorkflowState.CANCELED in (run.state, run.ending)
 
 
 @contextmanager
