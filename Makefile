@@ -11,7 +11,7 @@ AXE := tests/browser/node_modules/axe-core/axe.min.js
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash-sweep check lint bench browser screenshots messages clean
+.PHONY: help demo test crash-sweep check lint bench browser screenshots openapi messages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
@@ -51,6 +51,9 @@ browser: ## install what the tests in a browser need, where apt and npm can: Chr
 
 screenshots: $(VENV)/.dev browser ## take the pictures in docs/images/ anew
 	@$(BIN)/python -m pytest --quiet --no-header tests/browser/screenshots.py
+
+openapi: $(VENV)/.dev ## describe the REST API anew: docs/openapi.yaml
+	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
 messages: $(VENV)/.dev ## gather the texts that are marked for translation, and compile what is translated; needs gettext
 	cd django_workflow && ../$(BIN)/python ../manage.py makemessages --all --no-location --no-obsolete

@@ -6,6 +6,7 @@ from the usual variables PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE. DEMO
 
 import os
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ INSTALLED_APPS = [
     "example_project.pages",
     "example_project.publishing",
 ]
+
+REST_FRAMEWORK: dict[str, Any] = {}
+
+# The API's description, at api/schema/, where the extra `openapi` is installed.
+if find_spec("drf_spectacular") is not None:
+    INSTALLED_APPS.append("drf_spectacular")
+    REST_FRAMEWORK["DEFAULT_SCHEMA_CLASS"] = "drf_spectacular.openapi.AutoSchema"
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Workflows",
+    "DESCRIPTION": "Start workflows, watch them and act on them.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,  # the description doesn't describe itself
+}
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

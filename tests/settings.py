@@ -20,6 +20,8 @@ from django.core.exceptions import ImproperlyConfigured
 from example_project.settings import AGENCY_SECONDS as AGENCY_SECONDS
 from example_project.settings import APPROVAL_TIME as APPROVAL_TIME
 from example_project.settings import COOLING_OFF as COOLING_OFF
+from example_project.settings import REST_FRAMEWORK as REST_FRAMEWORK
+from example_project.settings import SPECTACULAR_SETTINGS as SPECTACULAR_SETTINGS
 from tests.servers import MARIADB, POSTGRES, REDIS_URL, Server
 
 DATABASE = os.environ.get("DATABASE", "sqlite")
@@ -100,6 +102,7 @@ INSTALLED_APPS = [
     "django_q",
     "django_workflow",
     "rest_framework",
+    "drf_spectacular",
     "example_project.documents",
     "example_project.pages",
     "example_project.publishing",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
+from django.apps import apps
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
@@ -20,6 +23,7 @@ def routes(workflows: type[WorkflowViewSet] = WorkflowViewSet) -> tuple[list[URL
         workflows: the view set; one of your own for tenants (`get_queryset()`, `start_options()`).
 
     """
+    _describe()
     router = SimpleRouter()
     router.register("workflows", workflows, basename="workflow")
     patterns = [
@@ -30,3 +34,9 @@ def routes(workflows: type[WorkflowViewSet] = WorkflowViewSet) -> tuple[list[URL
         path("health/", HealthView.as_view(), name="health"),
     ]
     return patterns, APP_NAME
+
+
+def _describe() -> None:
+    """Describe the views to drf-spectacular, where the project has it among its apps (extra `openapi`)."""
+    if apps.is_installed("drf_spectacular"):
+        import_module("django_workflow.rest.openapi.operations")
