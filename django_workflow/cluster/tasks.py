@@ -9,6 +9,7 @@ from django.db import connections
 from django_workflow.cluster import agenda, lifecycle
 from django_workflow.conf import settings
 from django_workflow.engine.drain import drain as drain_engine
+from django_workflow.engine.executor import executor
 
 logger = logging.getLogger("django_workflow.cluster")
 
@@ -27,7 +28,12 @@ def drain(cluster: object = "", *_: object) -> None:
     if lifecycle.orphaned():
         lifecycle.leave(cluster)
     try:
-        drain_engine(cluster, seconds=settings.DRAIN_SECONDS, stop=lifecycle.stopping)
+        drain_engine(
+            cluster,
+            seconds=settings.DRAIN_SECONDS,
+            stop=lifecycle.stopping,
+            executor=executor if lifecycle.in_worker() else None,
+        )
     except Exception:
         logger.exception(
             "A drain of the cluster %r ended early; what it held goes on when its leases end.", cluster

@@ -30,6 +30,7 @@ from django_workflow.cluster.neighbours import Neighbours
 from django_workflow.cluster.retention import Sweeper
 from django_workflow.conf import settings
 from django_workflow.engine.drain import drain
+from django_workflow.engine.executor import executor
 from django_workflow.journal import due, leader, processes
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import passes
@@ -260,6 +261,7 @@ class Ticker:
                 seconds=settings.DRAIN_SECONDS,
                 stop=lambda: self._stopping() or not self._idle(),
                 timed=False,
+                executor=executor,
             )
         except Exception:
             logger.exception("A drain of the cluster %r outside of its queue ended early.", name)

@@ -101,6 +101,20 @@ class Body:
         except FAILURES as error:
             return self._failed(error)
 
+    @property
+    def is_async(self) -> bool:
+        """Whether it is an `async def`."""
+        return inspect.iscoroutinefunction(stand_ins.get(self._attempt.function, self._target))
+
+    async def run_in_loop(self) -> Answer:
+        """An action that is an `async def`: on the loop that runs here, beside others."""
+        try:
+            return self._completed(await self._await())
+        except BodyTimedOut:
+            return self._timed_out()
+        except FAILURES as error:
+            return self._failed(error)
+
     def run_in_transaction(self, kind: StepKind) -> Answer:
         """A query or mutation: in the open transaction of the journal's database, behind a savepoint.
 
@@ -149,9 +163,7 @@ class Body:
     def _call(self) -> str:
         """The body's result as JSON text. Raises what it raises, and `NotStorable`, `PayloadTooLarge`."""
         attempt = self._attempt
-        signature = signature_of(self._target)
-        args, kwargs = (attempt.arguments or partial(signature.decode_arguments, attempt.args))()
-        target = stand_ins.get(attempt.function, self._target)
+        target, args, kwargs = self._prepared()
 
         def call() -> Any:
             result = target(*args, **kwargs)
@@ -165,9 +177,23 @@ class Body:
                 result = call()
             else:
                 result = call_within(attempt.timeout, call)
-        return signature.encode_result(
-            result, what=f"the result of {attempt.what}", limit=settings.VALUE_LIMIT
-        )
+        return self._encoded(result)
+
+    async def _await(self) -> str:
+        """The same of an `async def`, on the loop that runs here."""
+        target, args, kwargs = self._prepared()
+        with running(self._attempt.step):
+            result = await _await(target(*args, **kwargs), self._attempt)
+        return self._encoded(result)
+
+    def _prepared(self) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
+        attempt = self._attempt
+        decode = attempt.arguments or partial(signature_of(self._target).decode_arguments, attempt.args)
+        return stand_ins.get(attempt.function, self._target), *decode()
+
+    def _encoded(self, result: Any) -> str:
+        what = f"the result of {self._attempt.what}"
+        return signature_of(self._target).encode_result(result, what=what, limit=settings.VALUE_LIMIT)
 
 
 async def _await(awaitable: Any, attempt: Attempt) -> Any:

@@ -19,6 +19,7 @@ from django_workflow.engine.places import Place
 from django_workflow.engine.recovery import is_inline
 from django_workflow.engine.transaction import CommitRefused
 from django_workflow.handler.commands import Answer, Command, Recorded
+from django_workflow.handler.functions import is_async
 from django_workflow.journal import pauses, steps
 from django_workflow.journal.claims import Turnable
 from django_workflow.states import BODY_KINDS, StepKind, StepState
@@ -36,6 +37,7 @@ class Bodies:
         deadline: of the workflow as a whole, or None.
         hand_back_rest: gives back what else was claimed, before a body that may take long (R3).
         timed: whether this thread can interrupt a body that has a timeout.
+        apart: whether async actions are left to the executor of this process, which runs many at once.
         one_by_one: each gets a transaction of its own (R14).
 
     """
@@ -51,6 +53,7 @@ class Bodies:
         hand_back_rest: Callable[[], None],
         *,
         timed: bool,
+        apart: bool,
         one_by_one: bool,
     ) -> None:
         self._claim = claim
@@ -61,6 +64,7 @@ class Bodies:
         self._deadline = deadline
         self._hand_back_rest = hand_back_rest
         self._timed = timed
+        self._apart = apart
         self._one_by_one = one_by_one
         self._clock = claim.clock
         self._pause = pauses.Watch(claim.cluster)
@@ -96,6 +100,8 @@ class Bodies:
             return command.timeout is None  # interrupted, it would take the turn's transaction with it
         if not self._timed and (command.timeout is not None or self._deadline is not None):
             return False  # nothing could interrupt it, at its own time or (R6) at the workflow's deadline
+        if self._apart and command.inline is None and is_async(command.function):
+            return False
         # Others that are waited for could settle meanwhile, and the handler would go on late.
         return len(waited_for) == 1 or command.inline is True
 

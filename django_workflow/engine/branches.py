@@ -7,14 +7,16 @@ or mutation settles in the transaction of its body, so that its writes and its r
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 from django.db import Error
 
 from django_workflow.conf import settings
-from django_workflow.engine import announce, rollbacks
+from django_workflow.engine import announce, current, rollbacks
 from django_workflow.engine.attempts import Attempt, Body, TurnAborted, given_up, interrupted
-from django_workflow.engine.current import begin
 from django_workflow.engine.deadline import BodyTimedOut
 from django_workflow.engine.leases import Held, LeaseLost
 from django_workflow.engine.recovery import backoff
@@ -29,6 +31,8 @@ from django_workflow.journal.database import atomic, connection, passes, retryin
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
 
+R = TypeVar("R")
+
 logger = logging.getLogger("django_workflow.engine")
 
 
@@ -37,16 +41,45 @@ def run(claim: Runnable, held: Held) -> int:
 
     Returns how many bodies were run.
     """
-    done = _settled(claim, held)
+    done = _guarded(claim, lambda: _run(claim, held))
+    leave_pool(claim)
+    return done or 0
+
+
+def begin(claim: Runnable, held: Held) -> Begun | None:
+    """Count the attempt at a claimed step whose body somebody else runs. None: there is nothing to run."""
+    begun = _guarded(claim, lambda: _begin(claim, held))
+    if begun is None:
+        leave_pool(claim)
+    return begun
+
+
+def settle(ended: Sequence[tuple[Begun, Answer]]) -> None:
+    """Write how bodies have ended, in one transaction, and wake their workflows' clusters.
+
+    Raises `LeaseLost` when one of them is no longer its token's: nothing is written then.
+    """
+    with atomic():
+        for begun, answer in sorted(ended, key=_in_order_of_locks):
+            _write(begun.claim, answer, begun.history, begun.claim.clock)
+        for home in {begun.claim.home for begun, _ in ended}:
+            wakes.ask(home)
+
+
+def _in_order_of_locks(ended: tuple[Begun, Answer]) -> tuple[UUID, int]:
+    return ended[0].claim.workflow_id, ended[0].claim.id
+
+
+def leave_pool(claim: Runnable) -> None:
+    """Give back the place in a limited pool that a step's body had."""
     if claim.pool:
         slots.give_back(claim.token)
         wakes.ask(claim.cluster)  # R10: a place is free
-    return done
 
 
-def _settled(claim: Runnable, held: Held) -> int:
+def _guarded(claim: Runnable, work: Callable[[], R]) -> R | None:
     try:
-        return _run(claim, held)
+        return work()
     except LeaseLost as lost:
         logger.info("%s", lost)
     except TurnAborted as aborted:
@@ -60,21 +93,42 @@ def _settled(claim: Runnable, held: Held) -> int:
         if claim.kind != StepKind.ACTION:
             claims.set_back_step(claim, backoff(claim.attempts), claim.history)
         # An action may have begun: its lease runs out, and the attempt counts as interrupted (P4).
-    return 0
+    return None
+
+
+class Begun(NamedTuple):
+    """A step whose attempt is counted; its body is next."""
+
+    claim: Runnable  # as the attempt has it
+    kind: StepKind  # of the body
+    body: Body
+    history: str  # of the attempts before
 
 
 def _run(claim: Runnable, held: Held) -> int:
+    begun = _begin(claim, held)
+    if begun is None:
+        return 0
+    if begun.kind == StepKind.ACTION:
+        _settle(begun.claim, begun.body.run_alone(), begun.history, claim.clock)
+    else:
+        _run_in_transaction(begun, claim.clock)
+    return 1
+
+
+def _begin(claim: Runnable, held: Held) -> Begun | None:
+    """Count the attempt. None: there is none, the step was settled or given back."""
     clock = claim.clock
     history = claim.history
     if claim.interrupted:
         if claim.at_most_once:
             _settle(claim, interrupted(_attempt(claim, history, held)), history, clock)
-            return 0
+            return None
         history = steps.add_attempt(history, claim.attempts, claim.started_at, clock.now(), "interrupted")
         count = steps.interruptions(history)
         if count >= settings.INTERRUPTED_LIMIT:
             _settle(claim, given_up(_attempt(claim, history, held), count), history, clock)
-            return 0
+            return None
     began = claim._replace(attempts=claim.attempts + 1, started_at=clock.now())
     try:
         kind = _kind_of_body(claim)
@@ -85,14 +139,10 @@ def _run(claim: Runnable, held: Held) -> int:
         # R27: an old deploy, perhaps. Others may know the function; nothing is counted but what was interrupted before.
         logger.warning("step %s of workflow %s: %s", claim.number, claim.workflow_id, error)
         claims.set_back_step(claim, backoff(claim.attempts + 4), history)
-        return 0
+        return None
     if not held.may_begin() or not claims.start_step(claim, history):
         raise LeaseLost(f"the lease {claim.token} of step {claim.number} of {claim.workflow_id} is gone")
-    if kind == StepKind.ACTION:
-        _settle(began, body.run_alone(), history, clock)
-    else:
-        _run_in_transaction(began, kind, body, history, clock)
-    return 1
+    return Begun(began, kind, body, history)
 
 
 def _kind_of_body(claim: Runnable) -> StepKind:
@@ -103,7 +153,7 @@ def _kind_of_body(claim: Runnable) -> StepKind:
 
 def _attempt(claim: Runnable, history: str, held: Held, kind: StepKind = StepKind.ACTION) -> Attempt:
     return Attempt(
-        begin(claim.workflow_id, claim.number, kind, claim.attempts, held, claim.born),
+        current.begin(claim.workflow_id, claim.number, kind, claim.attempts, held, claim.born),
         claim.name,
         claim.function,
         claim.args,
@@ -122,7 +172,8 @@ def _time_left(claim: Runnable) -> float | None:
     return left if claim.timeout is None else min(left, claim.timeout)
 
 
-def _run_in_transaction(claim: Runnable, kind: StepKind, body: Body, history: str, clock: TurnClock) -> None:
+def _run_in_transaction(begun: Begun, clock: TurnClock) -> None:
+    claim, kind, body, history = begun
     try:
         hooks = len(connection().run_on_commit)
         with atomic():

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from uuid import UUID
 
 from django.db import Error
 
 from django_workflow.conf import settings
 from django_workflow.engine import branches, turn
+from django_workflow.engine.executor import Executor
 from django_workflow.engine.leases import heartbeat
 from django_workflow.engine.recovery import backoff
 from django_workflow.handler import registry
@@ -38,6 +40,7 @@ def drain(
     seconds: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     timed: bool = True,
+    executor: Executor | None = None,
 ) -> int:
     """Work off what is due.
 
@@ -46,13 +49,15 @@ def drain(
         seconds: stop after so many; None: when nothing is due.
         stop: asked between two pieces of work; True ends the drain.
         timed: False: leave steps that have a timeout to a thread that can interrupt them (R26).
+        executor: runs async actions, many at once, while the drain goes on; None: they run here, one by one.
 
     Returns:
         The number of turns taken and step bodies run.
 
     """
-    done = Drain(cluster, seconds, stop, timed).run()
-    if seconds is not None and claims.anything_due(cluster, known()):
+    done = Drain(cluster, seconds, stop, timed, executor).run()
+    without = executor.refused() if executor is not None else ()
+    if seconds is not None and claims.anything_due(cluster, known(), without=without):
         wakes.ask(cluster or "")
     return done
 
@@ -88,9 +93,15 @@ class Drain:
     """One drain."""
 
     def __init__(
-        self, cluster: str | None, seconds: float | None, stop: Callable[[], bool], timed: bool
+        self,
+        cluster: str | None,
+        seconds: float | None,
+        stop: Callable[[], bool],
+        timed: bool,
+        executor: Executor | None,
     ) -> None:
         self._timed = timed
+        self._executor = executor
         self._cluster = cluster
         self._ends_at = None if seconds is None else monotonic() + seconds
         self._stop = stop
@@ -174,6 +185,7 @@ class Drain:
                     lambda: self._hand_back(rest),
                     self._known,
                     timed=self._timed,
+                    apart=self._executor is not None,
                 )
             return total
 
@@ -194,9 +206,16 @@ class Drain:
         return total
 
     def _run_step(self) -> int:
-        with heartbeat.holding() as held:
-            claim = claims.claim_step(held.token, self._cluster, self._known, timed=self._timed)
+        with ExitStack() as lease:
+            held = lease.enter_context(heartbeat.holding())
+            without = self._executor.refused() if self._executor is not None else ()
+            claim = claims.claim_step(
+                held.token, self._cluster, self._known, timed=self._timed, without=without
+            )
             held.claimed = True
             if claim is None:
                 return 0
+            if self._executor is not None and self._executor.takes(claim):
+                self._executor.take(claim, held, lease)
+                return 1
             return branches.run(claim, held) or 1

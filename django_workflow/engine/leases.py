@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from django.db import Error, connections
@@ -27,6 +27,7 @@ logger = logging.getLogger("django_workflow.engine")
 MARGIN = 0.1  # of a lease
 BEATS = 3  # in a lease
 ASK_SECONDS = 1.0  # between two questions of a body whether it is canceled
+MANY = 500  # leases that one statement renews
 
 
 def trusted_until(asked_at: float) -> float:
@@ -47,6 +48,7 @@ class Held:
         self._lost = False
         self._ask_at = 0.0  # when a body that wants to know may ask the database again
         self.claimed = False  # True once the claim has returned: before that nothing of it can be lost
+        self.of_a_step = False  # True: all that it leases is one step, whose body the executor runs
         self.renewed(monotonic())
 
     def renewed(self, asked_at: float) -> None:
@@ -157,25 +159,39 @@ class Heartbeat:
         """Renew all that is held, once."""
         with self._changed:
             held = [each for each in self._held if each.claimed]
+        of_steps = [each for each in held if each.of_a_step]
+        for at in range(0, len(of_steps), MANY):
+            self._renew(of_steps[at : at + MANY])
         for each in held:
-            self._renew(each)
+            if not each.of_a_step:
+                self._renew([each])
 
-    def _renew(self, held: Held) -> None:
+    def _renew(self, held: Sequence[Held]) -> None:
+        """Renew what one token leases, or one step by each of many."""
         asked_at = monotonic()
         try:
-            rows = claims.extend(held.token)
+            lost = _extend(held)
         except Error as error:
             # Not a verdict: the next beat tries again, and past its deadline the worker begins nothing.
             if not passes(error):
-                logger.exception("the heartbeat of %s failed", held.token)
+                logger.exception("the heartbeat of %s failed", ", ".join(each.token for each in held[:3]))
             connections.close_all()
             return
-        if rows:
-            held.renewed(asked_at)
-        else:
+        for each in held:
+            if each.token not in lost:
+                each.renewed(asked_at)
+                continue
             with self._changed:
-                if held in self._held:  # a verdict on a token that was released meanwhile says nothing
-                    held.lost()
+                if each in self._held:  # a verdict on a token that was released meanwhile says nothing
+                    each.lost()
+
+
+def _extend(held: Sequence[Held]) -> set[str]:
+    """The tokens that hold nothing any more."""
+    tokens = [each.token for each in held]
+    if held[0].of_a_step:
+        return claims.extend_steps(tokens)
+    return set() if claims.extend(tokens[0]) else set(tokens)
 
 
 heartbeat = Heartbeat()

@@ -76,6 +76,7 @@ class Turn:
         hand_back_rest: gives back what else was claimed with it, before a body that may take long.
         known: what this process can run.
         timed: whether this thread can interrupt a body that has a timeout.
+        apart: whether async actions are left to the executor of this process.
         one_by_one: every body gets a transaction of its own, to find the one whose commit is refused (R14).
 
     """
@@ -90,6 +91,7 @@ class Turn:
         *,
         one_by_one: bool = False,
         timed: bool = True,
+        apart: bool = False,
     ) -> None:
         self._claim = claim
         self._clock = claim.clock
@@ -115,6 +117,7 @@ class Turn:
             self._deadline,
             hand_back_rest,
             timed=timed,
+            apart=apart,
             one_by_one=one_by_one,
         )
         self._noted = 0  # commands that were looked at for what needs a row at once
@@ -420,6 +423,7 @@ def take(
     known: Known,
     *,
     timed: bool = True,
+    apart: bool = False,
 ) -> int:
     """Take a claimed workflow's turn; whatever happens in it, the workflow is released or left to its lease.
 
@@ -428,7 +432,7 @@ def take(
     try:
         if claim.ending is not None:
             return rollbacks.take(claim, journal, held, pool_of(_definition(claim)))
-        return _take(claim, journal, held, hand_back_rest, known, timed=timed)
+        return _take(claim, journal, held, hand_back_rest, known, timed=timed, apart=apart)
     except LeaseLost as lost:
         logger.info("%s", lost)
     except TurnAborted as aborted:
@@ -448,15 +452,16 @@ def _take(
     known: Known,
     *,
     timed: bool = True,
+    apart: bool = False,
 ) -> int:
-    turn = Turn(claim, journal, held, hand_back_rest, known, timed=timed)
+    turn = Turn(claim, journal, held, hand_back_rest, known, timed=timed, apart=apart)
     try:
         return _leaving_pool(turn)
     except CommitRefused as refused:
         logger.info("workflow %s: %s; once more, with a transaction for each body", claim.id, refused)
         fresh = steps.load([claim.id]).get(claim.id, [])
         claim = turn.writer.claim_as_committed()
-        again = Turn(claim, fresh, held, hand_back_rest, known, one_by_one=True, timed=timed)
+        again = Turn(claim, fresh, held, hand_back_rest, known, one_by_one=True, timed=timed, apart=apart)
         return _leaving_pool(again)
 
 

@@ -205,6 +205,19 @@ def _imported(path: str) -> Any:
         return None
 
 
+def is_async(path: str) -> bool:
+    """Whether the function at a dotted path is an `async def`. False where it can't be imported."""
+    try:
+        return _is_async(path)
+    except Exception:  # noqa: BLE001  importing runs a module's code; who calls the function meets the same error
+        return False
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_async(path: str) -> bool:
+    return inspect.iscoroutinefunction(import_function(path))
+
+
 def import_function(path: str) -> Callable[..., Any]:
     """The function at a dotted path (`module.function` or `module.Class.function`). Raises `ImportError`."""
     parts = path.split(".")

@@ -366,6 +366,23 @@ def extend(token: str) -> int:
     return rows
 
 
+def extend_steps(tokens: Sequence[str]) -> set[str]:
+    """Renew the leases of steps, of one step by each token, in one statement. The tokens that hold nothing any more."""
+    renewed = _steps_of(tokens).update(due_at=Now(lease()))
+    if _in_pools:
+        slots.extend(*tokens)
+    return set() if renewed == len(tokens) else missing_steps(tokens)
+
+
+def missing_steps(tokens: Sequence[str]) -> set[str]:
+    """Of these tokens those by which no step is leased any more."""
+    return set(tokens) - set(_steps_of(tokens).values_list("lease_owner", flat=True))
+
+
+def _steps_of(tokens: Sequence[str]) -> Any:
+    return Step.objects.using(alias()).filter(lease_owner__in=tokens, state__in=steps.UNSETTLED)
+
+
 # ── steps that run by themselves ────────────────────────────────────────────────────────────────────────────
 
 _RUNNABLE = (
@@ -406,16 +423,18 @@ def take_slot(pool: str, known: Known, token: str, instead_of: str | None = None
 
 
 @retrying
-def claim_step(token: str, cluster: str | None, known: Known, *, timed: bool = True) -> Runnable | None:
+def claim_step(
+    token: str, cluster: str | None, known: Known, *, timed: bool = True, without: Sequence[str] = ()
+) -> Runnable | None:
     """Claim one due step of a cluster, in the order of R7; None when there is none.
 
     One at a time: its body may take long, and others run the rest meanwhile (R3). `timed`: also one that has a
-    timeout, which needs a thread that can interrupt it (R26).
+    timeout, which needs a thread that can interrupt it (R26). `without`: not one of these functions.
     """
     if not known.definitions:
         return None
     here = connection()
-    for row in _due_steps(here, cluster, known, timed):
+    for row in _due_steps(here, cluster, known, timed, without):
         *columns, state, owner, claimed_at = row
         step = Runnable._make((*columns, state == StepState.RUNNING, TurnClock(claimed_at), token))
         if _claim_step(step, state, owner, known):
@@ -446,12 +465,16 @@ def _claim_step(step: Runnable, state: str, owner: str | None, known: Known) -> 
 
 
 def _due_steps(
-    here: BaseDatabaseWrapper, cluster: str | None, known: Known, timed: bool = True
+    here: BaseDatabaseWrapper,
+    cluster: str | None,
+    known: Known,
+    timed: bool = True,
+    without: Sequence[str] = (),
 ) -> list[tuple[Any, ...]]:
-    due = _select_due_steps(here, cluster, known, timed, ())
+    due = _select_due_steps(here, cluster, known, timed, (), without)
     # Which pools are full is asked where it matters only: most steps are in none.
     if any(row[_POOL] in known.limits for row in due) and (full := slots.full(known.limits)):
-        return _select_due_steps(here, cluster, known, timed, full)
+        return _select_due_steps(here, cluster, known, timed, full, without)
     return due
 
 
@@ -459,7 +482,12 @@ _POOL = _RUNNABLE.index("s.pool")
 
 
 def _select_due_steps(
-    here: BaseDatabaseWrapper, cluster: str | None, known: Known, timed: bool, full: Sequence[str]
+    here: BaseDatabaseWrapper,
+    cluster: str | None,
+    known: Known,
+    timed: bool,
+    full: Sequence[str],
+    without: Sequence[str],
 ) -> list[tuple[Any, ...]]:
     # R23: a step that is taken over may have the place that its dead worker still holds.
     places = here.ops.quote_name(Slot._meta.db_table)
@@ -469,6 +497,7 @@ def _select_due_steps(
         if full
         else ""
     )
+    others = f"AND s.function NOT IN ({', '.join(['%s'] * len(without))}) " if without else ""
     ours, fingerprints = _known_code(here, known)
     step, workflow = (here.ops.quote_name(model._meta.db_table) for model in (Step, Workflow))
     pairs, parameters = _known_pairs(here, known)
@@ -483,10 +512,10 @@ def _select_due_steps(
             f"AND w.state = 'in_progress' AND w.paused IS NULL AND (w.definition, w.version) IN ({pairs}) "
             # What its workflow is too late for is not begun any more; its turn is due, and ends it.
             f"AND (w.deadline_at IS NULL OR w.deadline_at > {clock.sql_once(here)}) "
-            f"AND {ours} {crowded}AND {pauses.condition(here, 's.cluster')} "
+            f"AND {ours} {crowded}{others}AND {pauses.condition(here, 's.cluster')} "
             f"ORDER BY (s.due_at < {clock.sql_once(here, -lease())}) DESC, w.priority DESC, s.due_at, s.id "
             f"LIMIT {CANDIDATES}",
-            [*_given(cluster), *parameters, *fingerprints, *full],
+            [*_given(cluster), *parameters, *fingerprints, *full, *without],
         )
         return list(cursor.fetchall())
 
@@ -556,8 +585,8 @@ def _claimed(claim: Runnable) -> Any:
     return Step.objects.using(alias()).filter(id=claim.id, lease_owner=claim.token, state__in=steps.UNSETTLED)
 
 
-def anything_due(cluster: str | None, known: Known) -> bool:
-    """True iff this process could claim something now."""
+def anything_due(cluster: str | None, known: Known, *, without: Sequence[str] = ()) -> bool:
+    """True iff this process could claim something now. `without`: steps of these functions don't count."""
     if not known.definitions:
         return False
     here = connection()
@@ -566,4 +595,4 @@ def anything_due(cluster: str | None, known: Known) -> bool:
         cursor.execute(query, parameters)
         if cursor.fetchone():
             return True
-    return bool(_due_steps(here, cluster, known))
+    return bool(_due_steps(here, cluster, known, without=without))

@@ -65,9 +65,9 @@ def give_back(token: str) -> int:
     return Slot.objects.using(alias()).filter(lease_owner=token).update(lease_owner=None, due_at=None)
 
 
-def extend(token: str) -> int:
-    """Renew what a token leases."""
-    return Slot.objects.using(alias()).filter(lease_owner=token).update(due_at=Now(lease()))
+def extend(*tokens: str) -> int:
+    """Renew what tokens lease."""
+    return Slot.objects.using(alias()).filter(lease_owner__in=tokens).update(due_at=Now(lease()))
 
 
 def full(limits: Mapping[str, int]) -> list[str]:
