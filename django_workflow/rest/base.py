@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from django.db import transaction
 from django.utils.decorators import method_decorator
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -32,12 +33,15 @@ class WorkflowAPIView(APIView):
     versioning_class = None
     # The throttles of an action, besides the project's own.
     own_throttles: ClassVar[Mapping[str, type[BaseThrottle]]] = {}
+    # What an action answers with, in place of JSON.
+    own_renderers: ClassVar[Mapping[str, type[BaseRenderer]]] = {}
 
     request: Request
 
     def get_renderers(self) -> list[Any]:
-        """JSON, and the browsable pages where the project has them."""
-        return renderers.renderers()
+        """JSON, and the browsable pages where the project has them; or what the action has of its own."""
+        own = self.own_renderers.get(getattr(self, "action", None) or "")
+        return [own()] if own is not None else renderers.renderers()
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         """Problem details, in place of the project's handler."""

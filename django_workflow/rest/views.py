@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
+from django.http.response import HttpResponseBase
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,6 +28,7 @@ from django_workflow.rest.base import WorkflowAPIView
 from django_workflow.rest.pagination import InJournalOrder, NewestFirst
 from django_workflow.rest.problems import Problem, WrongField
 from django_workflow.rest.starting import Start
+from django_workflow.rest.stream import EventStream, EventStreamRenderer
 from django_workflow.rest.throttling import EventThrottle, StartThrottle
 from django_workflow.windows.logbook import log
 from django_workflow.windows.values import Values
@@ -41,12 +43,14 @@ class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
     """Workflows. Subclass it for tenants: `get_queryset()`, `start_options()`, and object permissions."""
 
     lookup_field = "id"
+    stream_class: ClassVar[type[EventStream]] = EventStream
     own_throttles: ClassVar = {
         "create": StartThrottle,
         "restart": StartThrottle,
         "fork": StartThrottle,
         "events": EventThrottle,
     }
+    own_renderers: ClassVar = {"stream": EventStreamRenderer}
     body_classes: ClassVar[Mapping[str, type[bodies.Body]]] = {
         "create": bodies.StartBody,
         "cancel": bodies.CancelBody,
@@ -111,6 +115,12 @@ class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
         pages = InJournalOrder()
         page = pages.paginate_queryset(workflow.steps(run.id), request, self)
         return pages.get_paginated_response([shapes.step(row, values) for row in page])
+
+    @action(detail=True)
+    def stream(self, request: Request, id: str) -> HttpResponseBase:
+        """Status, custom status and steps as server-sent events, as they change; goes on after `Last-Event-ID`."""
+        filters.only(request.query_params)
+        return self.stream_class(self, self.get_object(), request.headers.get("Last-Event-ID")).response()
 
     # ── verbs ───────────────────────────────────────────────────────────────────────────────────────────────
 
