@@ -440,6 +440,7 @@ def test_code_changes(load_page: LoadPage, workflow_harness: Harness) -> None:
     page = load_page("code_changes")
     run = page.membership.start("ann")
     workflow_harness.drain()
+    assert page.what_would_break() == []
     assert page.on_the_old_path().get().id == run.id
     workflow_harness.advance(timedelta(days=300))
     assert not page.on_the_old_path().exists()
