@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from django.core.management.base import CommandError
-
-from django_workflow.exceptions import InvalidArguments
 from django_workflow.handler import registry
 from django_workflow.management import arguments
 from django_workflow.management.asking import show, wait_for
-from django_workflow.management.documents import event_document, values_of
-from django_workflow.management.exits import Ended, Exit, told, usage
+from django_workflow.management.documents import event_document, redacted, values_of
+from django_workflow.management.exits import Ended, Exit, usage
 from django_workflow.management.output import Output
 from django_workflow.management.verb import Verb, each_of
 from django_workflow.manager import workflow
@@ -61,13 +58,8 @@ class Start(Verb):
             raise usage(f"{twice[0]!r} is given twice, by --arg and by --args; give it once")
         options["labels"] = arguments.pairs(options["label"], "--label") or None
         chosen = {name: options[name] for name in OPTIONS if options[name] is not None}
-        try:
-            run = definition.using(**chosen).start(*options["values"], **given, **named)
-        except InvalidArguments as error:
-            said = told(error, definition.redact)
-            if out.json:
-                out.document({"error": Exit.REFUSED.word, "detail": said})
-            raise CommandError(said, returncode=Exit.REFUSED) from None
+        out.hidden = definition.redact
+        run = definition.using(**chosen).start(*options["values"], **given, **named)
         if options["wait"] is not None:
             wait_for(run, options["wait"], out)
         elif out.json:
@@ -187,6 +179,7 @@ class SendEvent(Verb):
     def run(self, options: dict[str, Any], out: Output) -> None:
         """Send it."""
         run = workflow.get(options["id"])
+        out.hidden = redacted(run)
         sent = workflow.send_event(
             run, options["event"], options["value"], error=options["error"], key=options["key"]
         )

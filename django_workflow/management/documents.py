@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django_workflow.exceptions import ErrorInfo
+from django_workflow.handler import registry
 from django_workflow.health import Health, PauseHealth
 from django_workflow.manager import workflow
 from django_workflow.models import Event, Pause, Step, Workflow
@@ -28,6 +29,12 @@ PAYLOADS: Final = ("args_text", "result_text", "custom_text", "context_text", "o
 def values_of(run: Workflow) -> Values:
     """How its values are shown: whoever has a shell sees them, but for what is redacted."""
     return Values(run, True)
+
+
+def redacted(run: Workflow) -> tuple[str, ...]:
+    """The names that its definition hides, besides those of the setting."""
+    definition = registry.find(run.definition, run.version)
+    return () if definition is None else definition.redact
 
 
 def workflow_document(run: Workflow) -> dict[str, Any]:

@@ -57,7 +57,8 @@ MEANING: Final = {
 
 EPILOG: Final = "exit codes:\n" + "\n".join(f"  {code.value:<4} {said}" for code, said in MEANING.items())
 
-_GOT = re.compile(r" \(got .*\)$", re.DOTALL)  # what a problem says of the value that doesn't fit
+# What a problem says of the value that doesn't fit.
+_SAID = re.compile(r" \(got .*\)$|(?<=^unexpected positional argument) .*(?= \(takes)", re.DOTALL)
 
 
 class Ended(Exception):
@@ -101,4 +102,4 @@ def told(error: DjangoWorkflowError, redact: Iterable[str] = ()) -> str:
 def _masked(problem: str, hidden: set[str]) -> str:
     """A problem; without the value, when a hidden name stands anywhere in it."""
     names = {name.casefold() for name in re.findall(r"\w+", problem)}
-    return _GOT.sub("", problem) if names & hidden else problem
+    return _SAID.sub("", problem) if names & hidden else problem

@@ -45,6 +45,9 @@ class Output:
 
     def __init__(self, stream: OutputWrapper, style: Style, *, as_json: bool, verbosity: int = 1) -> None:
         self.json = as_json
+        self.hidden: tuple[
+            str, ...
+        ] = ()  # names, besides those of the setting, whose values no message may say
         self.verbosity = verbosity
         self.is_terminal = stream.isatty()
         self._stream, self._style = stream, style

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 from django_workflow.exceptions import DjangoWorkflowError
 from django_workflow.management.escaping import escaped
 from django_workflow.management.exits import Ended, Exit, exit_of, told
-from django_workflow.management.output import Cell, Output
+from django_workflow.management.output import Output
 
 
 class Verb:
@@ -37,7 +37,7 @@ def refusals(out: Output) -> Iterator[None]:
     except Ended as ended:
         raise CommandError(escaped(str(ended)), returncode=ended.code) from None
     except DjangoWorkflowError as error:
-        code, said = exit_of(error), told(error)
+        code, said = exit_of(error), told(error, out.hidden)
         if out.json:
             out.document({"error": code.word, "detail": said})
         raise CommandError(said, returncode=code) from error
@@ -62,7 +62,7 @@ def each_of(ids: Iterable[str], act: Callable[[str], tuple[Exit, str]], out: Out
         try:
             code, said = act(each)
         except DjangoWorkflowError as error:
-            code, said = exit_of(error), told(error)
+            code, said = exit_of(error), told(error, out.hidden)
         results.append((each, code, said))
     if out.json:
         out.document(
@@ -74,10 +74,8 @@ def each_of(ids: Iterable[str], act: Callable[[str], tuple[Exit, str]], out: Out
             }
         )
     else:
-        out.facts(
-            (escaped(each), Cell(said, "" if code is Exit.DONE else "problem"))
-            for each, code, said in results
-        )
+        for each, code, said in results:
+            out.line(f"{each}  {'; '.join(said.splitlines())}", "" if code is Exit.DONE else "problem")
     failed = [code for _, code, _ in results if code is not Exit.DONE]
     if failed:
         raise Ended(f"not done: {len(failed)} of {len(results)}", max(failed))
