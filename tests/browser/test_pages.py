@@ -10,12 +10,13 @@ from selenium.webdriver.remote.webelement import WebElement
 from django_workflow import workflow
 from django_workflow.models import Workflow
 from django_workflow.testing import Harness
-from tests.browser.chromium import DESK, PHONE, Scheme
+from tests.browser.chromium import DESK, PHONE, Browser, Scheme
 from tests.browser.visit import ADMIN, DETAIL, LIST, Visit
 from tests.browser.workflows import checkout
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
+CHECKOUT = "?name=shop.checkout&version=1"
 SCREENS = [(width, scheme) for width in (DESK, PHONE) for scheme in ("light", "dark")]
 
 
@@ -39,18 +40,53 @@ def test_every_page_is_whole_on_every_screen(
     browser = operator.browser
     browser.show(width, scheme)
     found = []
-    for name, args in pages(orders):
-        operator.open(name, *args)
-        assert browser.all("#content, main"), f"{name}: {browser.text()}"
+    for name, args, query in pages(orders):
+        operator.open(name, *args, query=query)
         assert not browser.all(".errornote"), f"{name}: {browser.text()}"
-        found += [f"{name} {args}: {line}" for line in browser.complaints() + browser.barriers()]
-        if browser.overflow():
-            found.append(f"{name} {args}: {browser.overflow()} px wider than the screen")
+        found += faults(browser, f"{name} {args}")
+    for verb in ("cancel", "restart", "cleanup"):
+        operator.choose_for_all(verb)
+        assert not browser.all(".errornote"), f"{verb}: {browser.text()}"
+        assert "What happens" in browser.text()
+        found += faults(browser, f"{verb} many")
     assert not found, "\n".join(found)
 
 
-def pages(orders: list[Workflow]) -> list[tuple[str, tuple[object, ...]]]:
-    """The name and the arguments of each page."""
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+def test_pages_that_refuse_are_whole_too(
+    operator: Visit, orders: list[Workflow], width: int, scheme: Scheme
+) -> None:
+    browser = operator.browser
+    browser.show(width, scheme)
+    waiting, failed, _ = orders
+    found = []
+    for name, args, query, button in (
+        (f"{ADMIN}start", (), CHECKOUT, "Start"),
+        (f"{ADMIN}event", (waiting.pk,), "?other=" + "n" * 150, "Send"),
+        (f"{ADMIN}restart", (failed.pk,), "?from_step=99", ""),
+        (f"{ADMIN}cleanup", (waiting.pk,), "", ""),
+    ):
+        operator.open(name, *args, query=query)
+        if name == f"{ADMIN}event":
+            browser.one("textarea[name=value]").send_keys("[" * 90 + "]" * 90)
+        if button:
+            browser.leave_by(browser.one(".submit-row [type=submit].default").click)
+        assert browser.all(".errornote"), f"{name}: {browser.text()}"
+        found += faults(browser, f"{name} {args}, refused")
+    assert not found, "\n".join(found)
+
+
+def faults(browser: Browser, page: str) -> list[str]:
+    """What is wrong with the page that is open."""
+    assert browser.all("#content, main"), f"{page}: {browser.text()}"
+    found = [f"{page}: {line}" for line in browser.complaints() + browser.barriers()]
+    if browser.overflow():
+        found.append(f"{page}: {browser.overflow()} px wider than the screen")
+    return found
+
+
+def pages(orders: list[Workflow]) -> list[tuple[str, tuple[object, ...], str]]:
+    """The name, the arguments and the query of each page that a link leads to."""
     found: list[tuple[str, tuple[object, ...]]] = [("admin:index", ()), (LIST, ())]
     found += [(DETAIL, (run.pk,)) for run in orders]
     waiting, failed, _ = orders
@@ -59,7 +95,7 @@ def pages(orders: list[Workflow]) -> list[tuple[str, tuple[object, ...]]]:
     found += [(f"{ADMIN}{verb}", (failed.pk,)) for verb in ("restart", "cleanup")]
     found += [(f"{ADMIN}{page}", ()) for page in ("pause", "resume", "definitions")]
     found += [("pages:home", ())]
-    return found
+    return [*((name, args, "") for name, args in found), (f"{ADMIN}start", (), CHECKOUT)]
 
 
 def test_the_pages_can_be_read_without_scripts(operator: Visit, orders: list[Workflow]) -> None:

@@ -37,6 +37,13 @@ class Visit:
         self.browser.one("#id_password").send_keys(PASSWORD)
         self.browser.leave_by(self.browser.one("input[type=submit]").click)
 
+    def choose_for_all(self, verb: str) -> None:
+        """Choose an action of the list for all rows of its page, and see what it asks."""
+        self.open(LIST)
+        self.browser.one("#action-toggle").click()
+        self.browser.one(f"select[name=action] option[value={verb}_selected]").click()
+        self.browser.leave_by(self.browser.one("button[name=index]").click)
+
     def follow(self, text: str) -> None:
         """Click on a link or a button, and wait for the next page."""
         self.browser.leave_by(self.browser.link(text).click)
