@@ -7,7 +7,7 @@ database. pytest-django refuses it to them, so that they do the same whatever it
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import django
@@ -23,6 +23,7 @@ MARKERS = {
     "suspended": "once more with every turn cut short; set by the fixtures any_mode and either_mode",
     "checked": "once more with every turn replayed in memory, which no database sees; set by the fixture any_mode",
 }
+BEFORE = pytest.StashKey[dict[str, str | None]]()
 DATABASE_FIXTURES = {"db", "transactional_db", "live_server", "django_db_setup"}
 
 
@@ -71,20 +72,24 @@ def _asks_for_database(item: pytest.Item) -> bool:
 # ── what a test may not leave behind ──────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(autouse=True)
-def leaves_the_process_as_it_was() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    item.stash[BEFORE] = _shared()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Fails the test that changes what all tests share, and not the one that comes upon it later."""
-    before = _shared()
-    yield
-    after = _shared()
-    if after != before:
-        changed = [
-            f"{name}: {before.get(name)!r} → {after.get(name)!r}"
-            for name in sorted(before | after)
-            if before.get(name) != after.get(name)
-        ]
+    try:
+        return (yield)
+    finally:
+        before, after = item.stash[BEFORE], _shared()
         _put_back(before)
-        pytest.fail("This test left behind, for all that run after it, another " + "; ".join(changed))
+        changed = sorted(name for name in before | after if before.get(name) != after.get(name))
+        if changed:
+            told = [f"{name}: {before.get(name)!r} is now {after.get(name)!r}" for name in changed]
+            pytest.fail(f"This test leaves to all that follow another {', '.join(told)}.", pytrace=False)
 
 
 def _shared() -> dict[str, str | None]:
