@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils.decorators import method_decorator
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -38,6 +39,12 @@ class WorkflowAPIView(APIView):
 
     request: Request
 
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """A query is UTF-8, whatever a client calls its body."""
+        if request.encoding is not None:
+            request.encoding = "utf-8"
+        return super().initialize_request(request, *args, **kwargs)
+
     def get_renderers(self) -> list[Any]:
         """JSON, and the browsable pages where the project has them; or what the action has of its own."""
         own = self.own_renderers.get(getattr(self, "action", None) or "")
@@ -56,9 +63,7 @@ class WorkflowAPIView(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Say of a problem that it is one, and of everything that it is this user's alone."""
         answered = super().finalize_response(request, response, *args, **kwargs)
-        renderer = getattr(answered, "accepted_renderer", None)
-        is_problem = answered.status_code >= 400 and answered.content_type is None
-        if is_problem and renderer is not None and renderer.format == "json":
+        if isinstance(answered, problems.Answer) and answered.accepted_renderer.format == "json":
             answered.content_type = problems.MEDIA_TYPE
         if "Cache-Control" not in answered.headers:
             answered.headers["Cache-Control"] = "private, no-cache"

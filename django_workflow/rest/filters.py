@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+from django.db import connections
+from django.db.models import CharField, Func
 from django.http import QueryDict
 
 from django_workflow.exceptions import InvalidArguments
@@ -75,7 +77,15 @@ def _state(rows: WorkflowQuerySet, value: str, query: Query) -> WorkflowQuerySet
 
 
 def _definition(rows: WorkflowQuerySet, value: str, query: Query) -> WorkflowQuerySet:
-    return rows.filter(definition=value) if value.isprintable() else rows.none()
+    if not value.isprintable():
+        return rows.none()
+    rows = rows.filter(definition=value)
+    if (
+        connections[rows.db].vendor == "mysql"
+    ):  # where texts are equal that differ in case or in blanks at their end
+        rows = rows.alias(bytes=Func("definition", function="HEX", output_field=CharField()))
+        rows = rows.filter(bytes=value.encode().hex().upper())
+    return rows
 
 
 def _key(rows: WorkflowQuerySet, value: str, query: Query) -> WorkflowQuerySet:

@@ -25,8 +25,9 @@ from django_workflow.manager import workflow
 from django_workflow.models import Workflow, WorkflowQuerySet
 from django_workflow.rest import bodies, etags, filters, shapes
 from django_workflow.rest.base import WorkflowAPIView
+from django_workflow.rest.idempotency import key_of
 from django_workflow.rest.pagination import InJournalOrder, NewestFirst
-from django_workflow.rest.problems import Problem, WrongField
+from django_workflow.rest.problems import Problem, WrongField, of_fields
 from django_workflow.rest.starting import Start
 from django_workflow.rest.stream import EventStream, EventStreamRenderer
 from django_workflow.rest.throttling import EventThrottle, StartThrottle
@@ -40,9 +41,12 @@ B = TypeVar("B", bound=bodies.Body)
 
 
 class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
-    """Workflows. Subclass it for tenants: `get_queryset()`, `start_options()`, and object permissions."""
+    """Workflows: what they do, and every verb."""
+
+    # Subclass it for tenants: `get_queryset()`, `start_options()`, and object permissions.
 
     lookup_field = "id"
+    lookup_value_regex = "[^/]+"  # what is no id is answered here, as a problem
     stream_class: ClassVar[type[EventStream]] = EventStream
     own_throttles: ClassVar = {
         "create": StartThrottle,
@@ -97,7 +101,7 @@ class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
         until = monotonic() + self._asked_wait(request)
         run = self.get_object()
         shown = shapes.status(run, self._values(run))
-        seen = etags.known(request) or [etags.etag(shown)]
+        seen = [tag for tag in etags.known(request) if tag != "*"] or [etags.etag(shown)]
         pause = FIRST_LOOK
         while not run.finished and etags.etag(shown) in seen and (left := until - monotonic()) > 0:
             threading.Event().wait(min(pause, left))
@@ -172,11 +176,11 @@ class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
         """Send an event; the same key again delivers nothing."""
         given = self._body(bodies.EventBody)
         run = self.get_object()
-        value, error = given.get("value"), given.get("error")
-        if error is not None and "value" in given:
-            raise Problem("invalid", "", [WrongField("error", "Give a value or an error, not both.")])
-        sent = workflow.send_event(run.id, given["name"], value, error=error, key=given.get("key"))
-        self._log(run, f"event {given['name']!r} over HTTP", given.get("reason", ""))
+        name, value, error = given["name"], given.get("value"), given.get("error")
+        key = key_of(request, given)
+        with of_fields({"event": "name"}, self._values(run).names):
+            sent = workflow.send_event(run.id, name, value, error=error, key=key)
+        self._log(run, f"event {name!r} over HTTP", given.get("reason", ""))
         return Response(
             {"name": sent.name, "key": sent.key, "sent_at": shapes.moment(sent.sent_at)}, status=202
         )
@@ -188,6 +192,7 @@ class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
 
     def destroy(self, request: Request, id: str) -> Response:
         """The same as `cleanup/`."""
+        filters.only(request.query_params)
         return self._delete("")
 
     def _delete(self, reason: str) -> Response:
@@ -222,6 +227,7 @@ class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
         return self.body_classes.get(kind or "", bodies.CleanupBody)(*args, **options)
 
     def _body(self, kind: type[B]) -> dict[str, Any]:
+        filters.only(self.request.query_params)
         given = kind(data=self.request.data if self.request.data is not None else [])
         given.is_valid(raise_exception=True)
         values: dict[str, Any] = given.validated_data
@@ -232,7 +238,8 @@ class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
 
     def _now(self, run: Workflow, status: int = 200) -> Response:
         found = self.get_object()
-        return Response(shapes.status(found, self._values(found)), status=status)
+        shown = shapes.status(found, self._values(found))
+        return Response(shown if self.may_view() else shapes.bare(shown), status=status)
 
     def _address(self, run: Workflow) -> str:
         match = self.request._request.resolver_match
