@@ -67,10 +67,13 @@ def value(text: str) -> Any:
     try:
         return _json(text)
     except ValueError as error:
-        if text.lstrip()[:1] not in ("{", "[", '"'):
+        first = text.lstrip()[:1]
+        if first not in ("{", "[", '"'):
             return text
+        # Not the text itself: what was meant as an object may hold what must not be shown.
         raise argparse.ArgumentTypeError(
-            f"{shown(text)} is no JSON: {error}; put a text that begins like this into quotation marks as JSON has them"
+            f"what begins with {first} is no JSON: {error}; put a text that begins like this into quotation marks as JSON"
+            " has them"
         ) from None
 
 

@@ -129,6 +129,14 @@ def test_45_a_secret_is_in_no_refusal(workflow_harness: Harness) -> None:
             assert CANARY not in answer.all, args
 
 
+def test_45_a_secret_is_in_no_message_on_malformed_json(db: None) -> None:
+    broken = f'{{"token": "{CANARY}"'
+    for args in ([broken], ["--arg", f"order={broken}"], ["--args", broken]):
+        answer = manage("start", "commands.note", *args)
+        assert "no JSON" in answer.err
+        assert CANARY not in answer.all
+
+
 def test_a_refusal_says_what_was_wrong_where_it_may(db: None) -> None:
     assert "(got 'many')" in manage("start", "commands.order", "x", "many").err
 
