@@ -312,8 +312,12 @@ class WorkflowManager:
             case WorkflowState.CANCELED:
                 return Canceled(run.reason, run.custom)
             case WorkflowState.IN_PROGRESS:
-                paused = run.paused if run.paused is not None else pauses.reason(run.cluster)
-                return InProgress(_running_steps(run.id), run.custom, paused, run.ending is not None)
+                return self.progress(run)
+
+    def progress(self, run: Workflow) -> InProgress:
+        """What a workflow that has not ended, as this row has it, is at: its unsettled steps, and what holds it."""
+        paused = run.paused if run.paused is not None else pauses.reason(run.cluster)
+        return InProgress(_running_steps(run.id), run.custom, paused, run.ending is not None)
 
     def get(self, workflow_id: Id) -> Workflow:
         """The workflow as the database has it now. Raises `WorkflowNotFound`."""

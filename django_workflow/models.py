@@ -153,6 +153,9 @@ class Workflow(models.Model):
     started_at = models.DateTimeField(null=True)  # null until the first turn has committed
     completed_at = models.DateTimeField(null=True)
 
+    # True iff the very `start()` that returned this object made the workflow: with a key it may be an older one. No column.
+    is_new = False
+
     objects = WorkflowQuerySet.as_manager()
 
     class Meta:
