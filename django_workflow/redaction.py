@@ -7,6 +7,7 @@ Names are compared without case, as keys of dicts at any depth. What is stored s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,23 @@ def _masked(value: Any, wanted: frozenset[str]) -> Any:
     if isinstance(value, list | tuple):
         return [_masked(item, wanted) for item in value]
     return value
+
+
+_REFUSED = re.compile(r"\(got .*\)")
+
+
+def masked_refusals(text: str, names: Iterable[str]) -> str:
+    """The text of an error in which no refused value is told by a line that has one of these names.
+
+    Values that don't fit are told as `password: Input should be a valid integer (got 'x')`.
+    """
+    if "(got " not in text:
+        return text
+    wanted = tuple(name.casefold() for name in names)
+    return "".join(
+        _REFUSED.sub(f"(got {MASK})", line) if any(name in line.casefold() for name in wanted) else line
+        for line in text.splitlines(keepends=True)
+    )
 
 
 def masked_text(text: str, names: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 from django.db import connections
 from django.db.models import CharField, Func
+from django.db.models.lookups import Exact
 from django.http import QueryDict
 
 from django_workflow.exceptions import InvalidArguments
@@ -32,7 +33,8 @@ def narrowed(rows: WorkflowQuerySet, query: Query) -> WorkflowQuerySet:
     """Of these workflows those that the query asks for. Raises `Problem` with each wrong name and value."""
     errors = _repeated(query)
     labels: dict[str, str] = {}
-    for name, value in query.items():
+    for name in query:
+        value = str(query[name])
         if name in (CURSOR, SIZE, FORMAT):
             continue
         if name.startswith(LABEL):
@@ -83,8 +85,8 @@ def _definition(rows: WorkflowQuerySet, value: str, query: Query) -> WorkflowQue
     if (
         connections[rows.db].vendor == "mysql"
     ):  # where texts are equal that differ in case or in blanks at their end
-        rows = rows.alias(bytes=Func("definition", function="HEX", output_field=CharField()))
-        rows = rows.filter(bytes=value.encode().hex().upper())
+        written = Func("definition", function="HEX", output_field=CharField())
+        rows = rows.filter(Exact(written, value.encode().hex().upper()))
     return rows
 
 

@@ -39,19 +39,23 @@ class _Bound(Value):
 class First(_Bound):
     """A moment, as what is older is less than."""
 
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra_context: Any
+    ) -> tuple[str, tuple[str, ...]]:
         """The first of its texts: the shortest."""
         micros = self.moment.microsecond
         digits = "microseconds" if micros % 1000 else "milliseconds" if micros else "seconds"
-        return "%s", [_text(self.moment, digits)]
+        return "%s", (_text(self.moment, digits),)
 
 
 class Last(_Bound):
     """A moment, as what is newer is greater than."""
 
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra_context: Any
+    ) -> tuple[str, tuple[str, ...]]:
         """The last of its texts: the longest."""
-        return "%s", [_text(self.moment, "microseconds")]
+        return "%s", (_text(self.moment, "microseconds"),)
 
 
 def _text(moment: datetime, digits: str) -> str:

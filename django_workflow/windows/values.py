@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from django_workflow.conf import settings
 from django_workflow.handler import registry
-from django_workflow.redaction import masked
+from django_workflow.redaction import masked, masked_refusals
 
 if TYPE_CHECKING:
     from django_workflow.exceptions import ErrorInfo
@@ -76,8 +76,9 @@ class Values:
         """What is shown of an error."""
         if error is None:
             return None
-        traceback = printable(error.traceback) if self.visible else ""
-        return ShownError(printable(error.type), printable(error.message), traceback, error.step)
+        traceback = printable(masked_refusals(error.traceback, self.names)) if self.visible else ""
+        message = printable(masked_refusals(error.message, self.names))
+        return ShownError(printable(error.type), message, traceback, error.step)
 
 
 def printable(text: str) -> str:

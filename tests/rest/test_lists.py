@@ -278,7 +278,7 @@ def test_a_filter_given_twice_is_no_filter() -> None:
 
 
 @pytest.mark.parametrize("name", ["definition", "key", "label.a", "label.\x00", "label.\ud800", "cursor"])
-@pytest.mark.parametrize("value", ["\x00", "a\x00b", "\ud800", "\udfff", "\U0010ffff", "' OR 1=1 --", "%"])
+@pytest.mark.parametrize("value", ["\x00", "a\x00b", "\ud800", "\U0010ffff", "' OR 1=1 --", "%"])
 def test_hostile_text_is_the_clients_mistake_or_finds_nothing(name: str, value: str) -> None:
     note.using(key="k", labels={"a": "b"}).start()
     response = boss().get(f"{at('workflow-list')}?{quoted(name)}={quoted(value)}")
