@@ -106,7 +106,7 @@ def test_nothing_at_all_is_an_empty_object() -> None:
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400"])
 def test_a_number_that_is_none(number: str) -> None:
-    text = '{"definition": "rest.note", "args": {"value": %s}}' % number
+    text = '{"definition": "rest.note", "args": {"value": ' + number + "}}"
     response = post(boss(), text)
     assert response.status_code == 400
     assert not Workflow.objects.exists()
