@@ -529,6 +529,29 @@ def test_admin(load_page: LoadPage, workflow_harness: Harness) -> None:
     assert page.complaints() == ["no ticker leads: is a cluster running?"]
 
 
+def test_rest(load_page: LoadPage, workflow_harness: Harness) -> None:
+    page = load_page("rest")
+    ann, bob = (User.objects.create_superuser(name) for name in ("ann", "bob"))
+    client = Client()
+
+    def listed() -> list[str]:
+        return [row["id"] for row in client.get("/api/workflows/").json()["results"]]
+
+    client.force_login(ann)
+    for key, urlpatterns in (("sales", page.urlpatterns), ("sales-2026", page.tenant_urlpatterns)):
+        with override_settings(ROOT_URLCONF=type("Addresses", (), {"urlpatterns": urlpatterns})):
+            body = {"definition": "reports.print", "args": {"name": "sales"}, "key": key}
+            started = client.post("/api/workflows/", body, content_type="application/json")
+            assert started.status_code == 201
+            workflow_harness.drain()
+            told = client.get(f"{started.headers['Location']}status/?wait=30").json()
+            assert (told["type"], told["result"]) == ("completed", ["sales.pdf"])
+    with override_settings(ROOT_URLCONF=type("Addresses", (), {"urlpatterns": page.tenant_urlpatterns})):
+        assert listed() == [told["id"]]
+        client.force_login(bob)
+        assert listed() == []
+
+
 def test_errors(load_page: LoadPage, workflow_harness: Harness) -> None:
     page = load_page("errors")
     status = workflow_harness.run(page.split, 100, 0)

@@ -19,7 +19,6 @@ from django_workflow.handler.functions import StepMark
 # What is accepted already and acts in a later version, with the reason.
 PLANNED = {
     "settings.ASYNC_LIMIT": "async views over HTTP are not there yet",
-    "define.api": "HTTP is not there yet",
 }
 
 OPTIONS = "tests.behaviours.test_options"
@@ -57,6 +56,7 @@ TESTS = {
     "define.timeout": "tests.behaviours.test_timeouts.test_it_is_exact_on_the_durable_clock",
     "define.on_complete": "tests.behaviours.test_on_complete.test_35_it_is_told_how_the_workflow_ended",
     "define.redact": f"{OPTIONS}.test_redact_masks_the_text_of_a_violation",
+    "define.api": "tests.rest.test_starting.test_only_what_is_for_the_outside_has_a_name_here",
     "start.key": "tests.behaviours.test_keys.test_37_the_same_arguments_give_the_same_workflow",
     "start.run_at": "tests.behaviours.test_keys.test_38_run_at_and_run_after_on_start_step_and_child",
     "start.run_after": "tests.behaviours.test_keys.test_38_run_at_and_run_after_on_start_step_and_child",
