@@ -538,6 +538,7 @@ def test_rest(load_page: LoadPage, workflow_harness: Harness) -> None:
         return [row["id"] for row in client.get("/api/workflows/").json()["results"]]
 
     client.force_login(ann)
+    told: dict[str, Any] = {}
     for key, urlpatterns in (("sales", page.urlpatterns), ("sales-2026", page.tenant_urlpatterns)):
         with override_settings(ROOT_URLCONF=type("Addresses", (), {"urlpatterns": urlpatterns})):
             body = {"definition": "reports.print", "args": {"name": "sales"}, "key": key}

@@ -24,7 +24,7 @@ def test_its_routes_and_permissions_are_those_of_the_code() -> None:
     }  # fmt: skip
     served: dict[tuple[str, ...], set[str]] = {}
     for pattern in urls.urlpatterns:
-        view: Any = pattern.callback  # type: ignore[union-attr]
+        view: Any = pattern.callback
         address = re.sub(r"\(\?P<id>[^)]*\)", "{id}", str(pattern.pattern).strip("^$"))
         address = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", address)
         actions = getattr(view, "actions", None) or {"get": getattr(view.view_class, "action", "")}
