@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django_workflow.manager import workflow
-from django_workflow.payloads import decode_plain
 from django_workflow.states import WorkflowState
+from django_workflow.windows import stored
 from django_workflow.windows.values import ShownError, Values
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def entry(run: Workflow, values: Values) -> dict[str, Any]:
         "version": run.version,
         "state": run.state,
         "key": run.key,
-        "labels": values.masked(run.labels),
+        "labels": values.masked(stored.labels(run.labels_text)),
         "priority": run.priority,
         "cluster": run.cluster,
         "parent": str(run.parent_id) if run.parent_id is not None else None,
@@ -51,8 +51,8 @@ def whole(run: Workflow, values: Values) -> dict[str, Any]:
         "deadline_at": moment(run.deadline_at),
         "custom": _custom(run, values),
         "reason": run.reason if run.state == WorkflowState.CANCELED else None,
-        "error": error(values.error(run.error)),
-        "on_complete_error": error(values.error(run.on_complete_error)),
+        "error": error(values.error(stored.error(run.error_text))),
+        "on_complete_error": error(values.error(stored.error(run.on_complete_error_text))),
     }
     payloads = {"args": run.args_text, "result": run.result_text, "context": run.context_text}
     return _with_payloads(shown, payloads, values, "traceback")
@@ -83,7 +83,7 @@ def status(run: Workflow, values: Values) -> dict[str, Any]:
         case WorkflowState.FAILED:
             return {
                 **shown,
-                "error": error(values.error(run.error)),
+                "error": error(values.error(stored.error(run.error_text))),
                 "hidden": _hidden(["traceback"], values),
             }
         case WorkflowState.CANCELED:
@@ -93,8 +93,9 @@ def status(run: Workflow, values: Values) -> dict[str, Any]:
 def bare(status: dict[str, Any]) -> dict[str, Any]:
     """A status for who may not look at workflows and has only done something to this one."""
     told = ("id", "type", "canceling")
-    named = sorted(name for name in status if name not in (*told, "hidden"))
-    return {name: value if name in told else None for name, value in status.items()} | {"hidden": named}
+    empty: dict[str, Any] = {"running": [], "reason": ""}
+    hidden = [name for name in status if name not in (*told, "hidden")]
+    return {**status, **{name: empty.get(name) for name in hidden}, "hidden": sorted(hidden)}
 
 
 def running_step(step: RunningStep) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def step(row: Step, values: Values) -> dict[str, Any]:
         "started_at": moment(row.started_at),
         "completed_at": moment(row.completed_at),
         "due_at": moment(row.due_at),
-        "error": error(values.error(row.error)),
+        "error": error(values.error(stored.error(row.error_text))),
     }
     return _with_payloads(shown, {"args": row.args_text, "result": row.result_text}, values, "traceback")
 
@@ -146,7 +147,7 @@ def moment(at: datetime | None) -> str | None:
 
 
 def _custom(run: Workflow, values: Values) -> Any:
-    return values.masked(run.custom)
+    return values.masked(stored.value(run.custom_text)) if run.custom_text is not None else None
 
 
 def _with_payloads(
@@ -159,7 +160,7 @@ def _with_payloads(
 def _payload(text: str | None, values: Values) -> Any:
     if text is None or not values.visible:
         return None
-    return values.masked(decode_plain(text))
+    return values.masked(stored.value(text))
 
 
 def _hidden(names: list[str], values: Values) -> list[str]:

@@ -81,8 +81,15 @@ def test_who_may_cancel_and_not_look_learns_that_it_is_canceled_and_no_more(
     assert response.status_code == 200
     told = response.json()
     assert (told["id"], told["type"], told["canceling"]) == (str(run.id), "canceled", False)
-    assert told["custom"] is told["reason"] is told["paused"] is None
+    assert (told["custom"], told["reason"], told["paused"]) == (None, "", None)
     assert told["hidden"] == ["custom", "paused", "reason"]
+
+
+def test_who_may_restart_and_not_look_learns_no_more(workflow_harness: Harness) -> None:
+    run = failed(workflow_harness)
+    told = send(client_of(user("again", "restart_workflow")), "restart", run, {"from_step": 2}).json()
+    assert (told["type"], told["running"], told["custom"]) == ("in_progress", [], None)
+    assert told["hidden"] == ["custom", "paused", "running"]
 
 
 # ── restart ─────────────────────────────────────────────────────────────────────────────────────────────────
