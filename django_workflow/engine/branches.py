@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
-from uuid import UUID
 
 from django.db import Error
 
@@ -54,20 +53,29 @@ def begin(claim: Runnable, held: Held) -> Begun | None:
     return begun
 
 
-def settle(ended: Sequence[tuple[Begun, Answer]]) -> None:
-    """Write how bodies have ended, in one transaction, and wake their workflows' clusters.
+@retrying
+def settle(begun: Begun, answer: Answer) -> None:
+    """Write how a body has ended, and wake its workflow's cluster. Raises `LeaseLost` when the step is not ours any more."""
+    with atomic():
+        _write(begun.claim, answer, begun.history, begun.claim.clock)
+        wakes.ask(begun.claim.home)
 
-    Raises `LeaseLost` when one of them is no longer its token's: nothing is written then.
+
+def settle_together(ended: Sequence[tuple[Begun, Answer]]) -> set[str]:
+    """Write how bodies have ended, in one transaction. The tokens of those that are written.
+
+    A workflow whose row somebody else has locked is left out: who holds the rows of many waits for none, or it would
+    meet those who lock them in another order (R20). Raises `LeaseLost` when one of them is not its token's any more;
+    nothing is written then.
     """
     with atomic():
-        for begun, answer in sorted(ended, key=_in_order_of_locks):
+        free = claims.lock_unlocked({begun.claim.workflow_id for begun, _ in ended})
+        written = [each for each in ended if each[0].claim.workflow_id in free]
+        for begun, answer in written:
             _write(begun.claim, answer, begun.history, begun.claim.clock)
-        for home in {begun.claim.home for begun, _ in ended}:
+        for home in {begun.claim.home for begun, _ in written}:
             wakes.ask(home)
-
-
-def _in_order_of_locks(ended: tuple[Begun, Answer]) -> tuple[UUID, int]:
-    return ended[0].claim.workflow_id, ended[0].claim.id
+    return {begun.claim.token for begun, _ in written}
 
 
 def leave_pool(claim: Runnable) -> None:

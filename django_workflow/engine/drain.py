@@ -215,7 +215,6 @@ class Drain:
             held.claimed = True
             if claim is None:
                 return 0
-            if self._executor is not None and self._executor.takes(claim):
-                self._executor.take(claim, held, lease)
+            if self._executor is not None and self._executor.take(claim, held, lease):
                 return 1
             return branches.run(claim, held) or 1

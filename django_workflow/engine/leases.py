@@ -18,6 +18,7 @@ from django.db import Error, connections
 
 from django_workflow.conf import settings
 from django_workflow.journal import claims, processes
+from django_workflow.journal.claims import Renewed
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import passes
 
@@ -170,7 +171,7 @@ class Heartbeat:
         """Renew what one token leases, or one step by each of many."""
         asked_at = monotonic()
         try:
-            lost = _extend(held)
+            renewed = _extend(held)
         except Error as error:
             # Not a verdict: the next beat tries again, and past its deadline the worker begins nothing.
             if not passes(error):
@@ -178,20 +179,19 @@ class Heartbeat:
             connections.close_all()
             return
         for each in held:
-            if each.token not in lost:
+            if each.token in renewed.held:
                 each.renewed(asked_at)
-                continue
-            with self._changed:
-                if each in self._held:  # a verdict on a token that was released meanwhile says nothing
-                    each.lost()
+            elif each.token in renewed.lost:
+                with self._changed:
+                    if each in self._held:  # a verdict on a token that was released meanwhile says nothing
+                        each.lost()
 
 
-def _extend(held: Sequence[Held]) -> set[str]:
-    """The tokens that hold nothing any more."""
+def _extend(held: Sequence[Held]) -> Renewed:
     tokens = [each.token for each in held]
     if held[0].of_a_step:
         return claims.extend_steps(tokens)
-    return set() if claims.extend(tokens[0]) else set(tokens)
+    return Renewed(set(tokens), set()) if claims.extend(tokens[0]) else Renewed(set(), set(tokens))
 
 
 heartbeat = Heartbeat()
