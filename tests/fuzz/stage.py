@@ -25,8 +25,8 @@ from tests.fuzz.definitions import approved, asks, breaks, go, keeps, waits
 
 ALL: Final = os.environ.get("FUZZ") == "all"
 PASSWORD: Final = "open sesame"
-NOBODY, READER, BOSS = "nobody", "reader", "boss"
-WHO: Final = (NOBODY, READER, BOSS)
+NOBODY, READER, DOER, BOSS = "nobody", "reader", "doer", "boss"
+WHO: Final = (NOBODY, READER, DOER, BOSS)
 STARTABLE: Final = ("fuzz.keeps", "fuzz.waits", "fuzz.asks", "fuzz.breaks", "fuzz.particular")
 
 
@@ -74,11 +74,14 @@ def set_up(harness: Harness) -> Stage:
 
 
 def make_users() -> None:
-    """Who may look only, and who may do everything without being a superuser."""
-    for name, codenames in ((READER, ["view_workflow"]), (BOSS, None)):
-        ours = Permission.objects.filter(content_type__app_label="django_workflow")
-        made = User.objects.create_user(name, password=PASSWORD)
-        made.user_permissions.set(ours if codenames is None else ours.filter(codename__in=codenames))
+    """Who may look only, who may do everything but look, and who may do all without being a superuser."""
+    ours = Permission.objects.filter(content_type__app_label="django_workflow")
+    for name, permissions in (
+        (READER, ours.filter(codename="view_workflow")),
+        (DOER, ours.exclude(codename__in=["view_workflow", "view_payload"])),
+        (BOSS, ours),
+    ):
+        User.objects.create_user(name, password=PASSWORD).user_permissions.set(permissions)
 
 
 def credentials(who: str) -> dict[str, str]:
