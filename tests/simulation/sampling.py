@@ -1,6 +1,7 @@
 """Which of many crash points a sweep dies at: all of them where `SWEEP=all` says so, else a sample.
 
-The sample depends on the seed alone, so that a failure comes again; `make crash-sweep` takes all.
+The sample rotates: its seed is the day, unless `SWEEP_SEED` names another. A failure names the seed and comes again
+with it; `make crash-sweep` takes all.
 """
 
 from __future__ import annotations
@@ -8,13 +9,18 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
 
-SAMPLE = 6
+T = TypeVar("T")
+
+ALL = os.environ.get("SWEEP") == "all"
+SEED = os.environ.get("SWEEP_SEED") or datetime.now(UTC).date().isoformat()
 
 
-def sampled(points: Sequence[int], seed: str) -> list[int]:
-    """The points to die at, in their order; the first and the last are always among them."""
-    if os.environ.get("SWEEP") == "all" or len(points) <= SAMPLE:
+def sampled(points: Sequence[T], what: str, size: int) -> list[T]:
+    """The points to die at, in their order."""
+    if ALL or len(points) <= size:
         return list(points)
-    between = random.Random(seed).sample(points[1:-1], SAMPLE - 2)
-    return [points[0], *sorted(between), points[-1]]
+    chosen = random.Random(f"{SEED} {what}").sample(range(len(points)), size)
+    return [points[at] for at in sorted(chosen)]

@@ -1,14 +1,14 @@
-"""Die before and after every commit, recover, and compare with the life without a crash.
+"""Die before and after every statement and every commit, recover, and compare with the life without a crash.
 
-Every shape of `shapes.py` is lived once without a crash, which counts its commits; then once for each commit and each
-side of it. P1, P2, P3, P9, P10 and P12 (no wake-up is ever sent here: all of them are lost).
+Every shape of the corpus is lived once without a crash, which numbers its statements and commits; then once for each
+of them and each side of it. P1, P2, P3, P9, P10 and P12 (no wake-up is ever sent here: all of them are lost).
+`SWEEP=all` takes every point; else a sample by `SWEEP_SEED`, which is the day's if nothing is said.
 """
 
+import logging
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,223 +18,105 @@ from django.test import override_settings
 
 from django_workflow import Completed
 from django_workflow.engine.drain import drain
-from django_workflow.engine.statements import writing_word
-from django_workflow.models import Event, Step, Workflow
+from django_workflow.models import Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine.committed import committed
 from tests.engine.elsewhere import Elsewhere, lose_connection
 from tests.shop.models import Entry
 from tests.simulation import invariants, shapes
-from tests.simulation.sampling import sampled
-from tests.simulation.shapes import SHAPES
+from tests.simulation.corpus import SHAPES
+from tests.simulation.death import COMMIT, Death, Deaths
+from tests.simulation.lives import PAST_A_LEASE, ROUNDS, Life, assert_same_life, label, live, new_tag
+from tests.simulation.sampling import SEED, sampled
 
 pytestmark = [committed, pytest.mark.slow]
 
 NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
-PAST_A_LEASE = timedelta(seconds=31)
-A_WHILE = timedelta(seconds=61)
-ROUNDS = 25
 SERVER = settings.DATABASE in ("postgres", "mariadb")
-MODES: dict[str, dict[str, Any]] = {"live": {}, "suspended": {"ALWAYS_SUSPEND": True}}
+# One transaction for each turn's bodies, however slow the machine: a sweep has to meet the same points again.
+UNHURRIED = {"TURN_COMMIT_MS": 1e9}
+TOGETHER = ("sequence", "parallel", "sleeps", "finally", "failures", "alone", "events", "children", "saga")
+logger = logging.getLogger("tests.simulation")
+TOLD = 10  # failures that a sweep lists
 
 
 @pytest.fixture
 def workflow_harness(transactional_db: None) -> Iterator[Harness]:
     """The harness, with real commits and a clock that stands where the test puts it."""
-    with Harness() as harness:
+    with Harness() as harness, override_settings(DJANGO_WORKFLOW=UNHURRIED):
         harness.freeze(NOON)
         yield harness
 
 
-@pytest.fixture(params=sorted(MODES))
-def mode(request: pytest.FixtureRequest) -> Iterator[str]:
-    # One transaction for each turn's bodies, however slow the machine: a sweep has to meet the same commits again.
-    with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9, **MODES[request.param]}):
-        yield request.param
+def without_a_crash(harness: Harness, shape: str) -> tuple[Life, dict[str, Any]]:
+    """A life, and what came of it. The second one: the first makes what all share, like the places of a pool."""
+    live(harness, shape)
+    life = live(harness, shape)
+    without = life.outcome()
+    assert_same_life(harness, life, without)
+    return life, without
 
 
-@dataclass
-class Life:
-    """One workflow from its start to its end."""
-
-    run: Workflow
-    tag: str
-    crashes: int = 0
-    points: tuple[int, ...] = ()  # the commits that had something to commit
-    seed: str = ""  # changes when it goes on as new
-
-    def went_on_as_new(self) -> bool:
-        """True iff it has begun a fresh journal since this was asked last."""
-        seed = Workflow.objects.values_list("seed", flat=True).get(id=self.run.id)
-        before, self.seed = self.seed, seed
-        return seed != before
-
-    @property
-    def end(self) -> tuple[Any, ...]:
-        """How it ended, in what every life of a shape has in common."""
-        self.run.refresh_from_db()
-        error = self.run.error
-        return self.run.state, self.run.result_text, (error.type, error.message) if error else None
-
-    @property
-    def rows(self) -> Counter[str]:
-        """What its steps, its children's and `on_complete` have written, by their labels."""
-        labels = Entry.objects.filter(label__startswith=f"{self.tag}/").values_list("label", flat=True)
-        return Counter(each.removeprefix(f"{self.tag}/") for each in labels)
-
-    @property
-    def family(self) -> list[Any]:
-        """How its children have ended, in no order: two that began together may change places."""
-        return sorted(
-            (child.definition, child.args["key"], child.state, str(child.result_text))
-            for child in Workflow.objects.filter(parent=self.run)
-        )
-
-    @property
-    def events(self) -> list[Any]:
-        """What was sent to it, and which step has taken it."""
-        return [
-            (event.name, event.value, event.consumed_by and event.consumed_by.number)
-            for event in Event.objects.filter(workflow=self.run).select_related("consumed_by")
-        ]
-
-    @property
-    def journal(self) -> list[Any]:
-        """Its steps, the same."""
-        return [
-            (step.number, step.kind, step.name, step.args.get("key"), step.state, step.result_text)
-            for step in Step.objects.filter(workflow=self.run).order_by("number")
-        ]
-
-
-def label(step: Step) -> str:
-    return f"{step.args['tag']}/{step.args['key']}"
-
-
-_tags = count(1)
-
-
-def live(harness: Harness, shape: str, *crashes: tuple[int, bool]) -> Life:
-    """Live a workflow through to its end; die at each of `crashes`: (commit, whether after it)."""
-    tag = f"{shape} {next(_tags)}"
-    life = Life(SHAPES[shape].start(tag), tag)
-    left = list(crashes)
-    settled: dict[int, Any] = {}
-    log_from = len(shapes.ran)
-    harness.crash_at(*left.pop(0)) if left else harness.crash_at(0)
-    step = timedelta(0)
-    with recording(harness) as points:
-        for _ in range(ROUNDS):
-            try:
-                harness.advance(step)
-                step = A_WHILE
-            except SimulatedCrash:
-                life.crashes += 1
-                assert_settled_stays(settled, life, log_from)
-                settled, log_from = settled_rows(life), len(shapes.ran)
-                harness.crash_at(*left.pop(0)) if left else harness.crash_at(0)
-                step = PAST_A_LEASE
-            if Workflow.objects.exclude(state="in_progress").filter(id=life.run.id).exists():
-                break
-    harness.crash_at(0)
-    assert_settled_stays(settled, life, log_from)
-    life.points = tuple(sorted(points))
-    return life
-
-
-class recording:  # noqa: N801  reads as a verb
-    """The numbers of the commits that have something to commit."""
-
-    def __init__(self, harness: Harness) -> None:
-        self._harness = harness
-        self._points: set[int] = set()
-
-    def __enter__(self) -> set[int]:
-        connection.execute_wrappers.append(self._look)
-        return self._points
-
-    def __exit__(self, *error: object) -> None:
-        connection.execute_wrappers.remove(self._look)
-
-    def _look(self, execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        if writing_word(sql):
-            self._points.add(self._harness.commits + connection.in_atomic_block)
-        return execute(sql, params, many, context)
-
-
-def settled_rows(life: Life) -> dict[int, Any]:
-    """What is settled now, without its delivery, which may still be written."""
-    rows: list[dict[str, Any]] = list(
-        Step.objects.filter(workflow=life.run, state__in=invariants.SETTLED).values()  # type: ignore[arg-type]
-    )
-    delivery = ("seq", "delivered_at")
-    return {row["number"]: {key: row[key] for key in row if key not in delivery} for row in rows}
-
-
-def assert_settled_stays(settled: dict[int, Any], life: Life, log_from: int) -> None:
-    """P3: what was settled at the crash is as it was, and none of its bodies ran since."""
-    if life.went_on_as_new():
-        return  # its steps are gone, as they should be
-    now = settled_rows(life)
-    assert {number: now.get(number) for number in settled} == settled
-    keys = {
-        label(step)
-        for step in Step.objects.filter(workflow=life.run, number__in=settled, kind__in=invariants.BODIES)
-    }
-    assert keys.isdisjoint(shapes.ran[log_from:]), "P3: the body of a settled step ran again"
-
-
-def assert_same_life(harness: Harness, life: Life, without: Life) -> None:
-    assert life.end == without.end
-    assert life.journal == without.journal
-    assert life.rows == without.rows, "P2, P7"
-    assert life.family == without.family
-    assert life.events == without.events, "P5"
-    invariants.check([life.run, *Workflow.objects.filter(parent=life.run)], harness, label)
-    assert_attempts_are_counted(life)
-    written = {
-        label(step) for step in Step.objects.filter(workflow=life.run, kind="mutation", state="completed")
-    }
-    assert written <= {f"{life.tag}/{each}" for each in life.rows}
-
-
-def assert_attempts_are_counted(life: Life) -> None:
-    """P4: no body ran uncounted; a count without a body is a death between the two."""
-    bodies = Counter(each for each in shapes.ran if each.startswith(f"{life.tag}/"))
-    for step in Step.objects.filter(workflow=life.run, kind="action"):
-        runs = bodies[label(step)]
-        assert runs <= step.attempts <= runs + life.crashes, (
-            f"P4: {step}: {step.attempts} attempts, {runs} bodies"
-        )
+def sweep(
+    harness: Harness, shape: str, crashes: Sequence[tuple[tuple[int, bool], ...]], without: dict[str, Any]
+) -> int:
+    """Live once for each of `crashes`; all that comes out differently is told. How many deaths there were."""
+    wrong: list[str] = []
+    deaths = 0
+    for each in crashes:
+        life = live(harness, shape, *each)
+        deaths += life.crashes
+        try:
+            assert life.crashes, f"there was no point {each[0]}"
+            assert_same_life(harness, life, without)
+        except AssertionError as error:
+            wrong.append(f"{shape}, dead at {each}{life.died_at}:\n{error}")
+            Workflow.objects.all().delete()  # what is left would disturb the lives that follow
+    told = "\n\n".join(wrong[:TOLD])
+    assert not wrong, f"SWEEP_SEED={SEED}: {len(wrong)} of {len(crashes)} lives went wrong\n{told}"
+    return deaths
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
-def test_p2_p3_p10_a_crash_at_any_commit_changes_nothing(
-    workflow_harness: Harness, shape: str, mode: str
+def test_p2_p3_p10_a_death_at_any_statement_changes_nothing(workflow_harness: Harness, shape: str) -> None:
+    life, without = without_a_crash(workflow_harness, shape)
+    points = range(1, len(life.points) + 1)
+    commits = [(point, after) for point in life.commits for after in (False, True)]
+    statements = [
+        (point, after) for point in points for after in (False, True) if (point, after) not in commits
+    ]
+    assert COMMIT in life.points
+    deaths = sweep(
+        workflow_harness,
+        shape,
+        [(each,) for each in sampled(commits, f"{shape} commits", 3) + sampled(statements, shape, 3)],
+        without,
+    )
+    logger.info(f"sweep: {shape}: {len(points)} points, {len(life.commits)} commits, {deaths} deaths")
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_p2_p3_p10_a_death_at_any_commit_changes_nothing_where_every_turn_ends_after_one_step(
+    workflow_harness: Harness, shape: str
 ) -> None:
-    without = live(workflow_harness, shape)
-    assert_same_life(workflow_harness, without, without)
-    for point in sampled(without.points, f"{shape} {mode}"):
-        # Where every turn ends after one step, to die after a commit is to die before the next one.
-        for after in (False, True) if mode == "live" else (False,):
-            life = live(workflow_harness, shape, (point, after))
-            assert life.crashes == 1, f"there was no commit {point}"
-            assert_same_life(workflow_harness, life, without)
+    with override_settings(DJANGO_WORKFLOW={**UNHURRIED, "ALWAYS_SUSPEND": True}):
+        life, without = without_a_crash(workflow_harness, shape)
+        # To die after a commit is to die before the next one, where a turn does nothing else.
+        commits = sampled([((point, False),) for point in life.commits], f"{shape} suspended", 2)
+        deaths = sweep(workflow_harness, shape, commits, without)
+    logger.info(f"sweep: {shape}, suspended: {len(life.commits)} commits, {deaths} deaths")
 
 
-@pytest.mark.parametrize("shape", ["sequence", "alone"])
-def test_p2_p3_a_crash_upon_a_crash_changes_nothing(workflow_harness: Harness, shape: str) -> None:
-    """The one that takes over dies at each of its own first commits."""
-    with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
-        without = live(workflow_harness, shape)
-        twice = 0
-        points = sampled(without.points, shape)
-        for point in points:
-            for second in ((1, True), (2, False)):
-                life = live(workflow_harness, shape, (point, False), second)
-                twice += life.crashes == 2
-                assert_same_life(workflow_harness, life, without)
-    assert twice >= len(points)  # after the last crashes there is little left to die at
+@pytest.mark.parametrize("shape", ["sequence", "alone", "children", "rolled back"])
+def test_p2_p3_a_death_upon_a_death_changes_nothing(workflow_harness: Harness, shape: str) -> None:
+    """The one that takes over dies as well, at its first statements and later."""
+    life, without = without_a_crash(workflow_harness, shape)
+    points = [(point, after) for point in range(1, len(life.points) + 1) for after in (False, True)]
+    pairs = [(first, (second, False)) for first in points[::3] for second in (4, 11, 17)]
+    crashes = sampled(pairs, f"{shape} twice", 6)
+    deaths = sweep(workflow_harness, shape, crashes, without)
+    assert deaths > len(crashes)  # after the last crashes there is little left to die at
+    logger.info(f"sweep: {shape}, twice: {len(crashes)} lives, {deaths} deaths")
 
 
 if SERVER:
@@ -244,15 +126,19 @@ if SERVER:
         workflow_harness: Harness, monkeypatch: pytest.MonkeyPatch, arrives: bool
     ) -> None:
         """The connection goes at a COMMIT, and nobody knows whether it arrived. The worker lives on."""
-        lost: list[int] = []
-        points: list[int] = []
+        _, without = without_a_crash(workflow_harness, "sequence")
+        commits = 0
+        at = 0
+        lost = 0
         commit = connection._commit  # type: ignore[attr-defined]  # the COMMIT itself, below Django's own
 
         def lose() -> None:
-            if workflow_harness.commits != points[-1] or points[-1] in lost:
+            nonlocal commits, lost
+            commits += 1
+            if commits != at:
                 commit()
                 return
-            lost.append(points[-1])
+            lost += 1
             if arrives:
                 commit()
             lose_connection()
@@ -260,24 +146,21 @@ if SERVER:
                 commit()  # says so itself
             raise OperationalError(2013, "server closed the connection unexpectedly")
 
-        with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
-            without = live(workflow_harness, "sequence")
-            points.append(0)
-            monkeypatch.setattr(connection, "_commit", lose)
-            for point in without.points:
-                points.append(point)
-                life = live(workflow_harness, "sequence")
-                life.crashes = 1  # as far as attempts may be counted whose bodies never began
-                assert_same_life(workflow_harness, life, without)
-        assert len(lost) >= 4
+        monkeypatch.setattr(connection, "_commit", lose)
+        for at in range(2, 12):  # noqa: B007  the first is the start's, whose caller is told
+            commits = 0
+            life = live(workflow_harness, "sequence")
+            life.crashes = 1  # as far as attempts may be counted whose bodies never began
+            assert_same_life(workflow_harness, life, without)
+        assert lost >= 4
 
 
 def test_p9_p12_two_workers_at_once_live_the_same_lives(workflow_harness: Harness) -> None:
     """Every wake-up comes twice, and each half of them at the same moment."""
-    without = {shape: live(workflow_harness, shape) for shape in SHAPES}
-    lives = [
-        Life(SHAPES[shape].start(tag := f"{shape} {next(_tags)}"), tag) for shape in SHAPES for _ in range(2)
-    ]
+    without = {shape: without_a_crash(workflow_harness, shape)[1] for shape in TOGETHER}
+    lives = [Life(SHAPES[shape], new_tag(shape)) for shape in TOGETHER for _ in range(2)]
+    for life in lives:
+        life.run = life.shape.start(life.tag)
     for _ in range(ROUNDS):
         workers = [Elsewhere(lambda: drain(None)) for _ in range(2)]
         done = [worker.result() for worker in workers]
@@ -285,7 +168,7 @@ def test_p9_p12_two_workers_at_once_live_the_same_lives(workflow_harness: Harnes
         if not any(done) and not Workflow.objects.in_progress().exists():
             break
     for life in lives:
-        assert_same_life(workflow_harness, life, without[life.tag.split()[0]])
+        assert_same_life(workflow_harness, life, without[life.tag.partition(" #")[0]])
         bodies = Counter(each for each in shapes.ran if each.startswith(f"{life.tag}/"))
         assert set(bodies.values()) == {1}, "a body ran twice without a crash"
 
@@ -302,3 +185,24 @@ def test_p1_a_crash_at_the_start_leaves_all_of_it_or_nothing(workflow_harness: H
     if after:
         assert isinstance(Workflow.objects.get(id=run.id).status(), Completed)
         invariants.check([run], workflow_harness, label)
+
+
+def test_a_dead_process_reaches_the_database_no_more(transactional_db: None) -> None:
+    """The tool itself: nothing that runs after a death is written, and nothing before it that was not committed."""
+    deaths = Deaths(connection)
+    with deaths.installed():
+        deaths.arm(3, after=True)
+        with pytest.raises(Death, match="a dead process"), deaths.counting():
+            try:
+                with transaction.atomic():
+                    Entry.objects.create(label="lost")
+                    with transaction.atomic():
+                        Entry.objects.create(label="lost too")
+            finally:
+                Entry.objects.create(label="by the dead")
+        deaths.arm(0, after=False)
+        with deaths.counting(), transaction.atomic():
+            Entry.objects.create(label="by the living")
+        assert deaths.commits == [len(deaths.points)]
+        assert deaths.points[-1] == COMMIT
+    assert list(Entry.objects.values_list("label", flat=True)) == ["by the living"]
