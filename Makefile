@@ -11,7 +11,7 @@ AXE := tests/browser/node_modules/axe-core/axe.min.js
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash-sweep check lint bench browser screenshots openapi messages clean
+.PHONY: help demo test crash-sweep fuzz check lint bench browser screenshots openapi messages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
@@ -24,6 +24,9 @@ test: $(VENV)/.dev browser ## run the whole test suite on every database that an
 
 crash-sweep: $(VENV)/.dev ## die at every commit of every shape of workflow, on every database (long)
 	@SWEEP=all $(BIN)/python -m tests.run_matrix tests/simulation $(ARGS)
+
+fuzz: $(VENV)/.dev ## ask the REST API tens of thousands of questions that nobody should ask, on every database (long)
+	@FUZZ=all $(BIN)/python -m tests.run_matrix tests/fuzz $(ARGS)
 
 check: lint test ## everything CI runs: lint, types, import directions, migrations, system checks, tests
 
