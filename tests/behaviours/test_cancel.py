@@ -213,6 +213,7 @@ def cancel_in_a_mutation(workflow_id: str, label: str) -> None:
     workflow.cancel(workflow_id, "from a mutation")
 
 
+@pytest.mark.slow
 def test_28_a_mutation_that_cancels_its_own_workflow_does_not_go_round_for_ever(
     workflow_harness: Harness,
 ) -> None:
@@ -336,6 +337,7 @@ def test_cleanup_of_one_in_progress_is_refused_and_changes_nothing(workflow_harn
     assert workflow_harness.result(run) == "ended"
 
 
+@pytest.mark.slow
 def test_cleanup_of_a_workflow_with_thousands_of_steps_leaves_nothing(
     workflow_harness: Harness, either_mode: str
 ) -> None:

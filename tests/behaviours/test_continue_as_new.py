@@ -231,6 +231,7 @@ def test_40_bad_arguments_that_nobody_catches_fail_the_workflow(
     assert status.error.type == "django_workflow.exceptions.InvalidArguments"
 
 
+@pytest.mark.slow
 def test_40_two_hundred_lives_stay_small(frozen: Harness) -> None:
     costs: list[int] = []
 

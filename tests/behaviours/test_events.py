@@ -174,6 +174,7 @@ def test_25_waits_at_once_take_events_in_the_order_in_which_they_were_asked(
     workflow_harness.assert_replays(run)
 
 
+@pytest.mark.slow
 def test_25_hundreds_of_events_are_taken_once_each_and_in_order(workflow_harness: Harness) -> None:
     many = 150
 

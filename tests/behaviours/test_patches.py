@@ -98,6 +98,7 @@ def test_41_new_workflows_take_the_new_path_and_old_ones_the_old_path(frozen: Ha
         frozen.assert_replays(run)
 
 
+@pytest.mark.slow
 def test_41_workflows_of_every_age_end_well_over_all_deploys(frozen: Harness) -> None:
     """A workflow starts every half an hour; the patch is deployed, deprecated when no old one is left, and removed."""
     deploys: dict[int, Handler] = {0: original, 4: with_patch, 12: with_deprecated_patch, 20: without_patch}

@@ -241,6 +241,7 @@ def test_23_killed_several_times_around_a_sleep_wakes_on_the_original_schedule(f
     assert slept.completed_at == due_at
 
 
+@pytest.mark.slow
 def test_23_hundreds_of_sleepers_each_fire_once(frozen: Harness, either_mode: str) -> None:
     @deploy
     async def handler(step: StepContext, number: int) -> int:
@@ -259,6 +260,7 @@ def test_23_hundreds_of_sleepers_each_fire_once(frozen: Harness, either_mode: st
     assert len(runs) == many
 
 
+@pytest.mark.slow
 def test_23_hundreds_of_parallel_sleeps_of_one_workflow_each_fire_once(
     frozen: Harness, either_mode: str
 ) -> None:
