@@ -204,7 +204,7 @@ class Executor:
                 if monotonic() >= ask_at:
                     ask_at = monotonic() + ASK_SECONDS
                     self._cancel_lost(loop)
-            except BaseException as error:  # noqa: BLE001  the thread must outlive whatever the database does
+            except BaseException as error:  # the thread must outlive whatever the database does
                 if not (isinstance(error, Error) and passes(error)):
                     logger.exception("The books of async actions can't be kept; it is tried again.")
                 _close_own_connections()

@@ -2,6 +2,7 @@
 
 * ``DATABASE_NAME``: the test's database
 * ``QUEUE_NAME``: the name of the cluster, and of its queue at the broker
+* ``RECYCLE``: tasks after which a worker is replaced
 * ``DJANGO_WORKFLOW``: the setting of that name, as JSON; its ``RETENTION`` in seconds
 """
 
@@ -14,7 +15,11 @@ from tests.settings import INSTALLED_APPS as TEST_APPS
 from tests.settings import Q_CLUSTER as TEST_CLUSTER
 
 INSTALLED_APPS = [*TEST_APPS, "tests.cluster.app"]
-Q_CLUSTER = {**TEST_CLUSTER, "name": os.environ.get("QUEUE_NAME", TEST_CLUSTER["name"])}
+Q_CLUSTER = {
+    **TEST_CLUSTER,
+    "name": os.environ.get("QUEUE_NAME", TEST_CLUSTER["name"]),
+    "recycle": int(os.environ.get("RECYCLE", "500")),
+}
 DJANGO_WORKFLOW = json.loads(os.environ.get("DJANGO_WORKFLOW", "{}"))
 if "RETENTION" in DJANGO_WORKFLOW:
     DJANGO_WORKFLOW["RETENTION"] = timedelta(seconds=DJANGO_WORKFLOW["RETENTION"])

@@ -137,3 +137,17 @@ async def pooled(step: StepContext, label: str) -> Any:
 @workflow.define(name="executor.gathers")
 async def gathers(step: StepContext, label: str, count: int) -> list[Any]:
     return list(await asyncio.gather(*(step.run_action(ask, f"{label}{n}") for n in range(count))))
+
+
+@action
+async def ask_for_real(label: str) -> Any:
+    await Entry.objects.acreate(label=f"{label}:asked")
+    return label
+
+
+@workflow.define(name="executor.asks_for_real")
+async def asks_for_real(step: StepContext, label: str) -> Any:
+    await step.run_mutation(note, f"{label}:before")
+    answer = await step.run_action(ask_for_real, label)
+    await step.run_mutation(note, f"{label}:after")
+    return answer

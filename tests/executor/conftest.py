@@ -1,6 +1,7 @@
 """A worker in the test's own process: it drains with an executor, and is over when the test is."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
 from typing import Any
@@ -59,8 +60,9 @@ class Worker:
             self.until(lambda run=run: type(run.status()).__name__ != "InProgress", f"the end of {run}")
 
 
-@pytest.fixture
-def worker(transactional_db: None) -> Iterator[Worker]:
+@contextmanager
+def working() -> Iterator[Worker]:
+    """A worker with a durable clock of its own, which begins as the database's."""
     with Harness() as harness:
         it = Worker(harness)
         with wakes.sent_by(it.woken.append):
@@ -68,3 +70,9 @@ def worker(transactional_db: None) -> Iterator[Worker]:
                 yield it
             finally:
                 it.finish()
+
+
+@pytest.fixture
+def worker(transactional_db: None) -> Iterator[Worker]:
+    with working() as it:
+        yield it

@@ -1,10 +1,12 @@
 """What the clusters of the tests run. The names are given, so that the tests' own process knows them as well."""
 
+import asyncio
 import os
 from datetime import timedelta
+from pathlib import Path
 from threading import Event
 
-from django_workflow import StepContext, WorkflowManager, action, mutation, workflow
+from django_workflow import StepContext, WorkflowManager, action, current_step, mutation, workflow
 from tests.shop.models import Entry
 
 reports = WorkflowManager("reports", cluster="reports")
@@ -62,3 +64,21 @@ def start_the_next(label: str, more: int) -> None:
 @workflow.define(name="cluster.hands_on")
 async def hands_on(step: StepContext, label: str, more: int) -> None:
     await step.run_mutation(start_the_next, label, more)
+
+
+@action
+async def hold_async(label: str) -> int:
+    """The same, beside hundreds of others; says so when it ends, however that is."""
+    attempt = current_step().attempt
+    await Entry.objects.acreate(label=f"{label}:held", value=os.getpid())
+    try:
+        while not Path(os.environ["GATE"]).exists():  # noqa: ASYNC110, ASYNC240  another process opens it
+            await asyncio.sleep(0.05)
+    finally:
+        Path(f"{os.environ['GATE']}-{label.replace('/', '-')}-{attempt}").touch()  # noqa: ASYNC240  as above
+    return attempt
+
+
+@workflow.define(name="cluster.holds_async")
+async def holds_async(step: StepContext, label: str, seconds: float | None = None) -> int:
+    return await step.using(timeout=seconds).run_action(hold_async, label)
