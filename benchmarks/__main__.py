@@ -1,4 +1,4 @@
-"""Measures how fast workflows are worked off: `python -m benchmarks [w1a|w1b|w2a|w2b|w3 …]`; by default all, in small.
+"""Measures how fast workflows are worked off: `python -m benchmarks [w1a|w1b|w2a|w2b|w3|w6 …]`; by default all, in small.
 
 What each workload is, and how to read its table: README.md beside this file.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import machine, report
 from benchmarks.databases import DATABASES, answering, answers
 from benchmarks.systems import ROOT, System, ours
-from benchmarks.workloads import Options, Result, idle_latency, many_workflows, one_workflow
+from benchmarks.workloads import Options, Result, idle_latency, many_workflows, one_workflow, slow_calls
 
 Workload = Callable[[Sequence[System], Options], Result]
 WORKLOADS: dict[str, Workload] = {
@@ -22,9 +22,17 @@ WORKLOADS: dict[str, Workload] = {
     "w2a": partial(one_workflow, "w2a", "mutations"),
     "w2b": partial(one_workflow, "w2b", "actions"),
     "w3": partial(idle_latency, "w3"),
+    "w6": partial(slow_calls, "w6"),
 }
 # What `--size` is by default: when the workload is asked for by name, and when all are run.
-SIZES = {"w1a": (200, 40), "w1b": (200, 40), "w2a": (3000, 300), "w2b": (3000, 300), "w3": (100, 12)}
+SIZES = {
+    "w1a": (200, 40),
+    "w1b": (200, 40),
+    "w2a": (3000, 300),
+    "w2b": (3000, 300),
+    "w3": (100, 12),
+    "w6": (500, 100),
+}
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -64,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         "--database", action="append", choices=DATABASES, help="may be repeated; by default all that answer"
     )
     parser.add_argument("--workers", type=_count, default=2, help="worker processes (2)")
-    parser.add_argument("--size", type=_count, help="W1: workflows; W2: steps of the longest; W3: times")
+    parser.add_argument(
+        "--size", type=_count, help="W1: workflows; W2: steps of the longest; W3: times; W6: calls"
+    )
     parser.add_argument("--rounds", type=_count, default=3, help="how often each is measured (3)")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="by default a new one in benchmarks/results/"

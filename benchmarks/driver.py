@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 # mutations: queries and mutations by turns. Other systems run their cheapest durable step for either kind.
-Kind = Literal["mutations", "actions"]
+Kind = Literal["mutations", "actions", "waits"]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ HEADINGS = {
     "savepoints_per_step": "savepoints/step",
     "transactions_per_step": "BEGIN+COMMIT/step",
     "ms_per_step": "ms/step",
+    "over_limit": "÷ the call's 1 s",
     "p50_ms": "p50 ms",
     "p95_ms": "p95 ms",
     "least_ms": "least ms",

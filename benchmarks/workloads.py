@@ -22,6 +22,7 @@ from benchmarks.systems import Running, System, running
 W1_STEPS = 10
 # Statements are counted over as many workflows as a worker claims at once, twice.
 COUNTED_WORKFLOWS = 32
+CALL_SECONDS = 1.0  # that each call of W6 takes: no system can be faster
 W2_SHARES = (1 / 30, 1 / 3, 1)  # of the largest: 100, 1,000, 3,000
 
 
@@ -204,6 +205,40 @@ def _latencies(seconds: Sequence[float]) -> dict[str, Any]:
         "least_ms": 1000 * ordered[0],
         "most_ms": 1000 * ordered[-1],
     }
+
+
+# ── W6: many slow calls ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def slow_calls(name: str, systems: Sequence[System], options: Options) -> Result:
+    """W6: N workflows, started before, each of one async action that waits a second for an answer."""
+    workflows = options.size
+    meter = LoadMeter()
+    with ExitStack() as stack:
+        drivers = [stack.enter_context(running(system)) for system in systems]
+        done = _in_turns(drivers, options, lambda driver: driver.batch(workflows, 1, "waits"))
+    rows = [
+        Row(
+            system,
+            {
+                "seconds": median(each.seconds for each in worked),
+                "over_limit": median(each.seconds for each in worked) / CALL_SECONDS,
+                "spread": _spread([each.seconds for each in worked]),
+                "cpu_ms_per_step": _cpu(worked, workflows),
+            },
+            {"seconds": [each.seconds for each in worked]},
+        )
+        for system, worked in zip(systems, done, strict=True)
+    ]
+    return Result(
+        name,
+        f"{workflows} workflows of 1 async action that waits {CALL_SECONDS:g} s",
+        "seconds",
+        False,
+        rows,
+        meter.read(),
+        {"workflows": workflows, "call_seconds": CALL_SECONDS},
+    )
 
 
 # ── all ─────────────────────────────────────────────────────────────────────────────────────────────────────────

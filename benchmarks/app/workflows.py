@@ -1,5 +1,8 @@
 """What is measured: steps that do next to nothing and return a small dict, so that the engine is what costs."""
 
+import asyncio
+import os
+
 from django_workflow import StepContext, action, mutation, query, workflow
 
 
@@ -34,4 +37,22 @@ async def actions(step: StepContext, steps: int) -> int:
     """Actions, one after the other: steps whose attempt is committed before it begins."""
     for number in range(steps):
         await step.run_action(act, number)
+    return steps
+
+
+@action
+async def wait(number: int) -> dict[str, int | str]:
+    """A call to somewhere that takes a second."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ["BENCHMARK_SLOW_PORT"]))
+    writer.write(f"{number}\n".encode())
+    answer = await reader.readline()
+    writer.close()
+    return {"number": int(answer), "answer": "waited"}
+
+
+@workflow.define(name="benchmarks.waits")
+async def waits(step: StepContext, steps: int) -> int:
+    """Async actions, one after the other, each of which waits for a second."""
+    for number in range(steps):
+        await step.run_action(wait, number)
     return steps

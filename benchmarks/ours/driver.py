@@ -9,7 +9,7 @@ import django
 
 from benchmarks.driver import Kind, Statements, Worked, serve
 
-KINDS: tuple[Kind, ...] = ("mutations", "actions")
+KINDS: tuple[Kind, ...] = ("mutations", "actions", "waits")
 WARM_UP = 3
 POLL_SECONDS = 0.001  # how exactly the end of a workflow is seen
 GIVE_UP_SECONDS = 60.0
@@ -28,7 +28,10 @@ class Ours:
         if self._workers is None:
             from django.conf import settings
 
+            from benchmarks.ours import slow_server
             from benchmarks.ours.processes import Workers
+
+            slow_server.start()
 
             self._workers = Workers(settings.Q_CLUSTER["workers"])
             for each in KINDS:
@@ -56,10 +59,10 @@ class Ours:
         return count.read()
 
     def _start(self, workflows: int, steps: int, kind: Kind) -> None:
-        from benchmarks.app.workflows import actions, mutations
+        from benchmarks.app.workflows import actions, mutations, waits
         from django_workflow.journal import wakes
 
-        definition = {"mutations": mutations, "actions": actions}[kind]
+        definition = {"mutations": mutations, "actions": actions, "waits": waits}[kind]
         with wakes.sent_by(None):
             for _ in range(workflows):
                 definition.start(steps)

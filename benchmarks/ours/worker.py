@@ -22,6 +22,7 @@ def main() -> None:
 
     from django.db import connection
 
+    from django_workflow.engine.executor import executor
     from django_workflow.journal import wakes
 
     wakes.register(None)
@@ -31,11 +32,13 @@ def main() -> None:
         began = _cpu_seconds()
         _work()
         _say(cpu_seconds=_cpu_seconds() - began)
+    executor.finish()
 
 
 def _work() -> None:
     from django_workflow.conf import settings
     from django_workflow.engine.drain import drain
+    from django_workflow.engine.executor import executor
 
     asked_at = monotonic()
 
@@ -48,7 +51,7 @@ def _work() -> None:
 
     done = 1
     while not select.select([0], [], [], 0 if done else IDLE_SECONDS)[0]:
-        done = drain("", seconds=settings.DRAIN_SECONDS, stop=note_the_time)
+        done = drain("", seconds=settings.DRAIN_SECONDS, stop=note_the_time, executor=executor)
         if done:
             _say(done_at=asked_at)
     os.read(0, 1)

@@ -56,6 +56,11 @@ def in_worker() -> bool:
     return _worker is not None
 
 
+def names() -> frozenset[str]:
+    """What rows call the cluster of this worker."""
+    return _worker.names if _worker is not None else frozenset()
+
+
 def stopping() -> bool:
     """True as soon as this worker's cluster was told to stop, or has lost its sentinel."""
     return _worker is not None and (_is_set(_worker.stop_event) or orphaned())
@@ -108,8 +113,9 @@ def _begin() -> None:
     from django_q.conf import Conf
     from django_q.tasks import _sync
 
-    from django_workflow.cluster import wakeups
+    from django_workflow.cluster import tasks, wakeups
     from django_workflow.cluster.ticker import Ticker
+    from django_workflow.engine.executor import executor
 
     stack = list(_stack(sys._getframe()))
     if Conf.SYNC or any(frame.f_code is _sync.__code__ for frame in stack):
@@ -119,6 +125,7 @@ def _begin() -> None:
     processes.belong(cluster)
     ticker = Ticker(cluster, names, stopping=stopping, idle=idle)
     _worker = Worker(cluster, names, os.getppid(), _stop_event(stack), ticker)
+    executor.meanwhile = tasks.go_on
     ticker.start()
 
 

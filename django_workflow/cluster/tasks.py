@@ -48,6 +48,22 @@ def drain(cluster: object = "", *_: object) -> None:
     lifecycle.nudge()
 
 
+def go_on() -> None:
+    """Work off what is due, async actions aside: in a worker that django-q2 has recycled, until the last of these ends.
+
+    They may take minutes, nobody takes the worker's place before it is gone, and the others may be recycled, too.
+    """
+    if lifecycle.stopping():
+        return
+    try:
+        for name in lifecycle.names():
+            drain_engine(name, seconds=settings.DRAIN_SECONDS, stop=lifecycle.stopping, executor=executor)
+    except BaseException:
+        logger.exception("A drain of a worker that is recycled ended early.")
+        _drop_broken_connections()
+    lifecycle.nudge()
+
+
 def tick(*_: object, **__: object) -> None:
     """Answer django-q2's own firing of a schedule: start what is due, if the ticker has not done it already.
 

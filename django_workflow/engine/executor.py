@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import Context
 from multiprocessing import util
@@ -40,6 +40,7 @@ TOGETHER = 50  # bodies whose ends one transaction writes
 AWAY_SECONDS = 1.0  # between two tries to write while the database is away
 IDLE_SECONDS = 5.0  # without a body, before the clerk's connections are closed
 CANCEL_SECONDS = 10.0  # for a canceled body to clean up, before it is canceled again
+MEANWHILE_SECONDS = 0.1  # between two looks at what else there is to do, while the last bodies end
 STRAY_SECONDS = 5.0  # for what bodies have left on the loop, when it ends
 
 
@@ -58,6 +59,9 @@ class Executor:
     """The async actions of this process."""
 
     def __init__(self) -> None:
+        self.meanwhile: Callable[[], None] | None = (
+            None  # what is done while `finish()` waits, again and again
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -128,7 +132,10 @@ class Executor:
             self._finishing = True
             if self._running:
                 logger.info("This worker ends when its %d async actions have.", len(self._running))
-            self._changed.wait_for(lambda: not self._running and not self._beginning)
+        while not self._is_over(within=None if self.meanwhile is None else MEANWHILE_SECONDS):
+            if self.meanwhile is not None:
+                self.meanwhile()
+        with self._changed:
             self._closing = True
             self._changed.notify_all()
         if self._loop is not None and self._threads:
@@ -138,6 +145,10 @@ class Executor:
                 self._loop.call_soon_threadsafe(self._loop.stop)
             on_loop.join()
             self._threads = []
+
+    def _is_over(self, within: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running and not self._beginning, within)
 
     def _start(self) -> asyncio.AbstractEventLoop | None:
         """Start the threads. None: there are none to be had, and bodies run in the thread that drains."""
@@ -312,14 +323,21 @@ async def _clear(loop: asyncio.AbstractEventLoop) -> None:
     stray = asyncio.all_tasks() - {asyncio.current_task()}
     for task in stray:
         task.cancel()
-    closing = loop.create_task(sync_to_async(connections.close_all)())
+    closing = loop.create_task(_called(sync_to_async(connections.close_all)))
     await asyncio.wait([*stray, closing], timeout=STRAY_SECONDS)
     await loop.shutdown_asyncgens()
 
 
 def _in_orm_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
     """Call it, some time, in the thread in which bodies use the ORM (R31)."""
-    loop.create_task(sync_to_async(function)())
+    loop.create_task(_called(sync_to_async(function)))
+
+
+async def _called(function: Callable[[], Awaitable[None]]) -> None:
+    with suppress(
+        Error, RuntimeError
+    ):  # RuntimeError: the interpreter ends, and has ended that thread before
+        await function()
 
 
 def _close_broken_connections() -> None:

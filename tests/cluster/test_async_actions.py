@@ -111,7 +111,7 @@ def test_a_canceled_workflow_ends_its_body(start_cluster: Start, gate: Path) -> 
     assert isinstance(run.status(), Canceled)
 
 
-def test_a_worker_that_is_recycled_ends_what_it_has_begun(
+def test_a_worker_that_is_recycled_goes_on_until_what_it_has_begun_has_ended(
     start_cluster: Start, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECYCLE", "3")
@@ -126,6 +126,9 @@ def test_a_worker_that_is_recycled_ends_what_it_has_begun(
         return cluster.log.read_bytes().count(b"stopped doing work") >= len(before)
 
     eventually(all_are_told_to_end, "the end of both workers' work", LONG)
+    last = marks.start("last")
+    eventually(lambda: isinstance(last.status(), Completed), "a turn by one of them")
+    assert before == set(cluster.workers())
     gate.touch()
     ended_before = lambda: Step.objects.filter(kind="action", state="completed").count() == 20  # noqa: E731
     eventually(ended_before, "all results", LONG)

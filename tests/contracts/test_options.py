@@ -18,7 +18,6 @@ from django_workflow.handler.functions import StepMark
 
 # What is accepted already and acts in a later version, with the reason.
 PLANNED = {
-    "settings.ASYNC_LIMIT": "async views over HTTP are not there yet",
 }
 
 OPTIONS = "tests.behaviours.test_options"
@@ -37,6 +36,7 @@ TESTS = {
     "settings.CHILD_DEPTH_LIMIT": f"{LIMITS}.test_child_depth_limit",
     "settings.PENDING_EVENT_LIMIT": f"{LIMITS}.test_pending_event_limit",
     "settings.INTERRUPTED_LIMIT": "tests.engine.test_rules_poison.test_r15_the_limit_is_the_settings",
+    "settings.ASYNC_LIMIT": "tests.executor.test_running.test_the_limit_holds_async_steps_back_and_no_others",
     "settings.ALWAYS_SUSPEND": f"{OPTIONS}.test_always_suspend_ends_each_turn_after_one_answer",
     "settings.CHECK_DETERMINISM": "tests.contracts.test_docs.test_determinism_is_checked_at_the_first_run",
     "settings.ON_DETERMINISM_VIOLATION": "tests.behaviours.test_versions.test_12_a_violation_parks_the_workflow_with_its_reason_shown",

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from threading import Event
 from typing import Any
 
 import pytest
 
+from django_workflow import InProgress
 from django_workflow.engine.drain import drain
 from django_workflow.engine.executor import Executor
 from django_workflow.journal import wakes
 from django_workflow.journal.clock import monotonic
+from django_workflow.models import Workflow
 from django_workflow.testing import Harness
 from tests.engine.elsewhere import PATIENCE
 from tests.executor.bodies import Gate
@@ -54,10 +57,13 @@ class Worker:
             Event().wait(0.005)
         return value
 
-    def ended(self, *runs: Any) -> None:
+    def ended(self, *runs: Workflow) -> None:
         """Drain until all these workflows have ended."""
         for run in runs:
-            self.until(lambda run=run: type(run.status()).__name__ != "InProgress", f"the end of {run}")
+            self.until(partial(self._has_ended, run), f"the end of {run}")
+
+    def _has_ended(self, run: Workflow) -> bool:
+        return not isinstance(run.status(), InProgress)
 
 
 @contextmanager

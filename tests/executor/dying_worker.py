@@ -26,7 +26,7 @@ def main(at: int, when: str) -> None:
     from django_workflow.models import Workflow
     from tests.executor import bodies
 
-    assert bodies.asks_for_real  # what it runs
+    assert bodies.asks_for_real.name == "executor.asks_for_real"  # what it runs
     processes.token()  # registers this process: not one of the commits
     numbers, lock, last = count(1), threading.Lock(), [0]
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from django_workflow import Completed
+from django_workflow.journal import wakes
 from django_workflow.models import Step, Workflow
 from tests.cluster.qcluster import ROOT, environment
 from tests.engine.committed import committed
@@ -22,7 +23,7 @@ from tests.executor.conftest import Worker, working
 from tests.shop.models import Entry
 from tests.simulation.sampling import sampled
 
-pytestmark = [committed, pytest.mark.slow]
+pytestmark = [committed, pytest.mark.slow, pytest.mark.timeout(600)]
 SETTLED = ("completed", "failed", "canceled")
 
 
@@ -55,7 +56,8 @@ def begun() -> Counter[str]:
 def start_three() -> list[Workflow]:
     Workflow.objects.all().delete()
     Entry.objects.all().delete()
-    return [bodies.asks_for_real.start(f"{number}") for number in range(3)]
+    with wakes.sent_by(None):
+        return [bodies.asks_for_real.start(f"{number}") for number in range(3)]
 
 
 def test_p2_p3_p4_a_crash_at_any_commit_loses_nothing(transactional_db: None) -> None:
@@ -63,10 +65,10 @@ def test_p2_p3_p4_a_crash_at_any_commit_loses_nothing(transactional_db: None) ->
     commits = a_worker_that_dies(0, "never")
     assert commits is not None
     died = 0
-    for point in sampled(range(1, commits + 1), "executor"):
+    for point in sampled(range(1, commits + 1), "executor", 4):
         for when in ("before", "after"):
             died += crash_and_go_on(point, when)
-    assert died >= 10  # threads take turns as they like: a life may have a few commits less
+    assert died >= 4  # threads take turns as they like: a life may have a few commits less
 
 
 def crash_and_go_on(point: int, when: str) -> bool:
@@ -93,8 +95,8 @@ def crash_and_go_on(point: int, when: str) -> bool:
     return True
 
 
-def test_at_most_once_holds_when_the_process_dies(worker: Worker) -> None:
-    """Killed while the body runs: its outcome is unknown, and it isn't run again."""
+def test_an_interrupted_body_is_not_run_again_where_once_is_the_most(worker: Worker) -> None:
+    """Interrupted while the body runs: its outcome is unknown, and it isn't run again."""
 
     async def body(label: str) -> Any:
         raise KeyboardInterrupt

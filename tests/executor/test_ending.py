@@ -206,12 +206,12 @@ if settings.DATABASE != "sqlite":  # which has one writer at a time
         worker.harness.replace(bodies.ask, with_=at(gate))
         runs = [bodies.asks.start("a"), bodies.asks.start("b")]
         worker.until(lambda: gate.most == 2, "both at the gate")
-        before = dict(Step.objects.values_list("workflow", "due_at"))
+        before: dict[Any, Any] = dict(Step.objects.values_list("workflow", "due_at"))
         worker.later(timedelta(seconds=5))
         with transaction.atomic():
             Step.objects.select_for_update().get(workflow=runs[0])
             elsewhere(heartbeat.beat)
-        after = dict(Step.objects.values_list("workflow", "due_at"))
+        after: dict[Any, Any] = dict(Step.objects.values_list("workflow", "due_at"))
         assert after[runs[0].id] == before[runs[0].id]
         assert after[runs[1].id] > before[runs[1].id]
         gate.open()

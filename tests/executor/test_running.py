@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -95,10 +96,8 @@ def test_a_retry_is_due_after_its_delay_and_counts(worker: Worker) -> None:
     worker.harness.replace(bodies.ask, with_=body)
     run = bodies.stubborn.start("x")
     for attempt in (1, 2):
-        worker.until(
-            lambda attempt=attempt: Step.objects.filter(workflow=run, state="pending", attempts=attempt),
-            f"the end of attempt {attempt}",
-        )
+        pending = Step.objects.filter(workflow=run, state="pending", attempts=attempt)
+        worker.until(pending.exists, f"the end of attempt {attempt}")
         worker.drain()
         assert attempts_of(run) == attempt
         worker.later(timedelta(minutes=3))
@@ -279,10 +278,13 @@ def test_at_what_workers_died_often_runs_beside_no_other_of_its_kind(worker: Wor
             raise KeyboardInterrupt
         return label
 
+    def begun(times: int) -> bool:
+        return len(threads) == times
+
     worker.harness.replace(bodies.ask, with_=body)
     run = bodies.asks.start("x")
     for attempt in (1, 2, 3):
-        worker.until(lambda attempt=attempt: len(threads) == attempt, f"attempt {attempt}")
+        worker.until(partial(begun, attempt), f"attempt {attempt}")
         worker.later(timedelta(seconds=31))
     worker.ended(run)
     assert run.status() == Completed("x")
