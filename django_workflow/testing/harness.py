@@ -197,7 +197,8 @@ class Harness:
         done = rehearse(definition, life, steps.load([run.id]).get(run.id, []))
         if isinstance(done.outcome, Violated):
             raise AssertionError(str(done.outcome.error)) from done.outcome.error
-        if done.new and run.started_at is not None:
+        # A cancel may come between two commits, when the handler has asked for more than is on record.
+        if done.new and run.started_at is not None and not life.cut_short:
             raise AssertionError(f"the handler asks for step {done.new[0]}, which {run} has no record of")
         if isinstance(done.outcome, Blocked) and run.finished and not life.cut_short:
             raise AssertionError(
