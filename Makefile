@@ -22,8 +22,11 @@ demo: $(VENV)/.demo ## run the example project: cluster, web server and a live t
 test: $(VENV)/.dev browser ## run the whole test suite on every database that answers
 	@$(BIN)/python -m tests.run_matrix $(ARGS)
 
-crash-sweep: $(VENV)/.dev ## die at every commit of every shape of workflow, on every database (long)
+crash-sweep: $(VENV)/.dev ## die at every statement and commit of every shape of workflow, on every database (long)
 	@SWEEP=all $(BIN)/python -m tests.run_matrix tests/simulation $(ARGS)
+
+sabotage: $(VENV)/.dev ## break every rule of the protocol in a copy, and see that a test notices: make sabotage ARGS=R8
+	@$(BIN)/python -m tests.simulation.sabotage $(ARGS)
 
 fuzz: $(VENV)/.dev ## ask the REST API tens of thousands of questions that nobody should ask, on every database (long)
 	@FUZZ=all $(BIN)/python -m tests.run_matrix tests/fuzz $(ARGS)

@@ -105,7 +105,8 @@ def _run(tests: Sequence[str], database: str, copy: Path, seconds: float | None 
     options = ["-q", "-x", "--no-header", "--no-migrations", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *options, *where]
     # `python -m` puts the copy first on the path, before any installed package.
-    environment = {**os.environ, "DATABASE": database, "PYTHONPATH": str(copy), "SWEEP": "all"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = {**inherited, "DATABASE": database, "PYTHONPATH": str(copy), "SWEEP": "all"}
     try:
         done = subprocess.run(
             command,
