@@ -16,6 +16,7 @@ from django_workflow.handler import registry
 from django_workflow.health import Health, PauseHealth
 from django_workflow.manager import workflow
 from django_workflow.models import Event, Pause, Step, Workflow
+from django_workflow.windows import stored
 from django_workflow.windows.values import ShownError, Values
 from django_workflow.windows.waits import reason_to_hold
 
@@ -47,7 +48,7 @@ def workflow_document(run: Workflow) -> dict[str, Any]:
         "version": run.version,
         "state": run.state,
         "key": run.key,
-        "labels": values.masked(run.labels),
+        "labels": values.masked(stored.labels(run.labels_text)),
         "priority": run.priority,
         "cluster": run.cluster,
         "parent": _text(run.parent_id),

@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db import DataError
 from django.db import Error as DatabaseError
 from rest_framework.exceptions import APIException
 from rest_framework.permissions import AllowAny
@@ -59,7 +60,10 @@ class HealthView(WorkflowAPIView):
     def _is_trusted(self) -> bool:
         try:
             return self.may_view()
-        except APIException:  # credentials that are wrong or have run out: nobody, then
+        except (
+            APIException,
+            DataError,
+        ):  # credentials that are wrong, have run out, or hold a NUL: nobody, then
             return False
 
 

@@ -1,5 +1,6 @@
 """`GET health/`: for load balancers and monitors."""
 
+import base64
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -64,8 +65,10 @@ def test_it_is_json_whatever_a_monitor_accepts(accept: str) -> None:
     assert response.headers["Content-Type"] == "application/json"
 
 
-def test_credentials_that_are_wrong_are_nobodys(live: None) -> None:
-    response = client_of(None).get(at("health"), headers={"Authorization": "Basic eDp5"})
+@pytest.mark.parametrize("login", ["x:y", "\0:y"])
+def test_credentials_that_are_wrong_are_nobodys(live: None, login: str) -> None:
+    basic = base64.b64encode(login.encode()).decode()
+    response = client_of(None).get(at("health"), headers={"Authorization": f"Basic {basic}"})
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
