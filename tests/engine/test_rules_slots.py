@@ -25,10 +25,10 @@ from django_workflow import (
     query,
     workflow,
 )
-from django_workflow.engine.drain import drain
+from django_workflow.engine.drain import drain, known, take_one
 from django_workflow.engine.leases import heartbeat
 from django_workflow.exceptions import StepTimedOut
-from django_workflow.journal import processes, slots, wakes
+from django_workflow.journal import claims, processes, slots, wakes
 from django_workflow.models import Process, Slot, Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine.committed import committed
@@ -245,6 +245,31 @@ def test_r23_while_the_only_place_is_taken_no_other_body_begins(
     drain(None)
     assert [workflow.status(run) for run in (first, second)] == [Completed("done")] * 2
     assert (crowd.most, crowd.total) == (1, 2)
+
+
+def test_r23_a_step_whose_place_is_taken_between_the_look_and_the_claim_is_not_claimed(
+    workflow_harness: Harness,
+) -> None:
+    run = any_body.start("action", False)
+    assert slots.take(single.name, 1, "somebody")  # the place is there from here on
+    slots.give_back("somebody")
+    take_one(run.id)
+    taken_by: list[bool] = []
+
+    def take_it(sql: str) -> None:
+        claims_it = sql.startswith("BEGIN" if connection.vendor == "sqlite" else "UPDATE")
+        if claims_it and not taken_by:
+            taken_by.append(elsewhere(lambda: slots.take(single.name, 1, "somebody else")))
+
+    with before_statements(take_it):
+        assert claims.claim_step("me", None, known()) is None
+    assert taken_by == [True]
+    (step,) = workflow_harness.journal(run)
+    assert (step.state, step.attempts, step.lease_owner) == ("pending", 0, None)
+    assert taken() == [("slots of one", 1)]
+    slots.give_back("somebody else")
+    workflow_harness.drain()
+    assert workflow.status(run) == Completed("done")
 
 
 @single.define(name="slots.any_body")

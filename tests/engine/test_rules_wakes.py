@@ -87,6 +87,14 @@ def test_r9_a_free_workflow_is_due_at_its_nearest_timer(workflow_harness: Harnes
     assert run.due_at == NOON + timedelta(seconds=20)
 
 
+def test_r9_the_deadline_of_the_workflow_is_one_timer_among_others(workflow_harness: Harness) -> None:
+    workflow_harness.freeze(NOON)
+    late, early = (bodies.two_sleeps.using(timeout=timedelta(seconds=n)).start("x") for n in (3600, 5))
+    workflow_harness.drain()
+    due = [Workflow.objects.get(id=run.id).due_at for run in (late, early)]
+    assert due == [NOON + timedelta(seconds=10), NOON + timedelta(seconds=5)]
+
+
 def test_r9_a_workflow_that_waits_for_steps_only_is_not_due(workflow_harness: Harness) -> None:
     run, _ = a_running_action_and_a_turn(workflow_harness)
     workflow_harness.drain()

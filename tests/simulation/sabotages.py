@@ -236,7 +236,7 @@ SABOTAGES: Final = (
         "engine/turn.py",
         "nearest = min((timer for timer in timers if timer is not None), default=None)",
         "nearest = max((timer for timer in timers if timer is not None), default=None)",
-        ("test_r9_a_free_workflow_is_due_at_its_nearest_timer",),
+        ("test_r9_the_deadline_of_the_workflow_is_one_timer_among_others",),
     ),
     Sabotage(
         "R10",
@@ -449,7 +449,7 @@ SABOTAGES: Final = (
         "journal/claims.py",
         "        if not take_slot(step.pool, known, step.token, owner):\n",
         "        if not take_slot(step.pool, known, step.token, owner) and not known:\n",
-        ("test_r23_while_the_only_place_is_taken_no_other_body_begins",),
+        ("test_r23_a_step_whose_place_is_taken_between_the_look_and_the_claim_is_not_claimed",),
     ),
     Sabotage(
         "R23",
