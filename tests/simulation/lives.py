@@ -20,6 +20,7 @@ import pytest
 from django.db import connection
 
 from django_workflow.engine import drain
+from django_workflow.journal import pauses
 from django_workflow.models import Event, Label, Lease, Slot, Step, Workflow
 from django_workflow.testing import Harness
 from tests.shop.models import Entry
@@ -119,6 +120,7 @@ def unhurried() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drain, "BURST_SECONDS", 1e9)
         patch.setattr(drain, "TAKEOVER_SECONDS", 1e9)
+        patch.setattr(pauses, "LOOK_SECONDS", 1e9)
         yield
 
 

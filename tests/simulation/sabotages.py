@@ -367,7 +367,7 @@ SABOTAGES: Final = (
         "engine/turn.py",
         "        self.writer.transaction.open()\n        return completion.run(",
         "        return completion.run(",
-        (f"{SWEEP}[bereft]",),
+        (f"{SWEEP}[events]",),
     ),
     Sabotage(
         "R19",
@@ -596,11 +596,12 @@ SABOTAGES: Final = (
     # ── what only a death at a statement shows ──────────────────────────────────────────────────────────────
     Sabotage(
         "R2",
-        "an action's settle and its workflow's wake-up are two transactions",
+        "a mutation of its own and its row are two transactions",
         "engine/branches.py",
-        "def _settle(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> None:\n    with atomic():\n",
-        "def _settle(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> None:\n    if claim:\n",
-        (f"{SWEEP}[parallel]",),
+        "            answer = body.run_in_transaction(kind)\n            _write(claim, answer, history, clock)\n",
+        "            answer = body.run_in_transaction(kind)\n        with atomic():\n"
+        "            _write(claim, answer, history, clock)\n",
+        (f"{SWEEP}[alone]",),
     ),
     Sabotage(
         "R28",

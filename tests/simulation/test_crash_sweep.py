@@ -74,13 +74,13 @@ def sweep(
     wrong: list[str] = []
     deaths = 0
     for each in crashes:
-        life = live(harness, shape, *each)
-        deaths += life.crashes
         try:
+            life = live(harness, shape, *each)
+            deaths += life.crashes
             assert life.crashes, f"there was no point {each[0]}"
             assert_same_life(harness, life, without)
         except AssertionError as error:
-            wrong.append(f"{shape}, dead at {each}{life.died_at}:\n{error}")
+            wrong.append(f"{shape}, dead at {each}:\n{error}")
         forget_all()
         if len(wrong) == ENOUGH:
             break
