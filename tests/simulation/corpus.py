@@ -24,12 +24,6 @@ class Shape:
     repeats: bool = False  # an act, which is explicit, lets settled steps run again
     labeled: bool = False
 
-    @property
-    def limited(self) -> bool:
-        """True iff it runs in a limited pool."""
-        manager = self.definition.manager
-        return manager is not None and manager.max_parallelism is not None
-
     def start(self, tag: str) -> Workflow:
         """Start one; called again after a crash, it finds the one that is there."""
         labels = {"tag": tag} if self.labeled else None

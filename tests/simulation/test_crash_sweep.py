@@ -50,9 +50,9 @@ def workflow_harness(transactional_db: None) -> Iterator[Harness]:
 
 
 def without_a_crash(harness: Harness, shape: str) -> tuple[Life, dict[str, Any]]:
-    """A life, and what came of it."""
-    if SHAPES[shape].limited:
-        live(harness, shape)  # the first one makes the pool's places
+    """A life, and what came of it. The second one: the first makes what all share, like the places of a pool, and a
+    connection asks for its server's version once."""
+    live(harness, shape)
     life = live(harness, shape)
     without = life.outcome()
     assert_same_life(harness, life, without)
