@@ -26,6 +26,7 @@ GLANCE = 0.003  # before the database is asked whether somebody waits (seconds)
 SHOWN = 400  # steps of a schedule that a failure shows
 # How often the one who went last goes on, if it can: a seed for each kind of schedule.
 STEADINESS = (0.0, 0.5, 0.8, 0.95)
+CHANGE = 0.06  # how often it changes who is fast and who is slow
 
 IDLE, PARKED, RUNNING, ENDED = "idle", "parked", "running", "ended"
 
@@ -182,8 +183,7 @@ class Crew:
         """
         dice = random.Random(seed)
         steady = dice.choice(STEADINESS)
-        # Some are slow: else what is soon done would always be done at the beginning.
-        pace = {name: 10 ** dice.uniform(-2, 0) for name in jobs}
+        pace: dict[str, float] = {}
         self.deadlocks, self.trace = [], []
         working = self._members[: len(jobs)]
         assert len(working) == len(jobs), "this crew is too small"
@@ -199,6 +199,9 @@ class Crew:
             if not ready:
                 self._await_tie_break(working)
                 continue
+            if not pace or dice.random() < CHANGE:
+                # Some are slow for a while: else what is soon done would always be done at the beginning.
+                pace = {name: 10 ** dice.uniform(-3, 0) for name in jobs}
             if last not in ready or dice.random() >= steady:
                 (last,) = dice.choices(ready, [pace[member.name] for member in ready])
             self.trace.append(f"{last.name}: {last.where}")

@@ -50,9 +50,7 @@ def duplicate_wake_ups(stage: Stage) -> Play:
 def a_stale_lease(stage: Stage) -> Play:
     """P3, P9, P11: a worker is held up past its lease, wherever it is; another takes over, and the first goes on."""
     run, beside = s.in_a_row.start(stage.tag), s.in_a_row.start(f"{stage.tag} beside")
-    _all_well(
-        (yield {"one": stage.drain, "two": stage.drain, "time": stage.time(PAST_A_LEASE, PAST_A_LEASE)})
-    )
+    _all_well((yield {"one": stage.drain, "two": stage.drain, "time": stage.time(*3 * [PAST_A_LEASE])}))
     stage.finish()
     stage.check(run, beside)
     assert result(run) == result(beside) == ["a", "b", "c", "d"]
@@ -63,9 +61,7 @@ def a_stale_lease(stage: Stage) -> Play:
 def a_stale_lease_of_a_step(stage: Stage) -> Play:
     """The same, for steps that are claimed by themselves."""
     run = s.fan.start(stage.tag)
-    _all_well(
-        (yield {"one": stage.drain, "two": stage.drain, "time": stage.time(PAST_A_LEASE, PAST_A_LEASE)})
-    )
+    _all_well((yield {"one": stage.drain, "two": stage.drain, "time": stage.time(*3 * [PAST_A_LEASE])}))
     stage.finish()
     stage.check(run)
     assert result(run) == ["b", "c", "d", "e", "f"]
@@ -82,7 +78,7 @@ def a_heartbeat_against_a_take_over(stage: Stage) -> Play:
                 "one": stage.drain,
                 "two": stage.drain,
                 "heart": stage.beats(4),
-                "time": stage.time(PAST_A_LEASE, PAST_A_LEASE),
+                "time": stage.time(*3 * [PAST_A_LEASE]),
             }
         )
     )
