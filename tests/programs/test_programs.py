@@ -58,21 +58,21 @@ def mode(**more: Any) -> Iterator[None]:
         yield
 
 
-@drawn(60)
+@drawn(36)
 @given(program=programs())
 def test_a_program_comes_to_what_the_oracle_says(workflow_harness: Harness, program: Program) -> None:
     with mode():
         Life(workflow_harness, program).live().assert_as(expected(program))
 
 
-@drawn(40)
+@drawn(24)
 @given(program=programs())
 def test_behaviour_10_with_every_turn_cut_short(workflow_harness: Harness, program: Program) -> None:
     with mode(ALWAYS_SUSPEND=True):
         Life(workflow_harness, program).live().assert_as(expected(program))
 
 
-@drawn(40)
+@drawn(24)
 @given(program=programs())
 def test_p9_with_two_workers_that_take_turns(workflow_harness: Harness, program: Program) -> None:
     with Crew(2) as crew, mode():
@@ -92,7 +92,7 @@ def piece() -> int:
     return drain(None, stop=lambda: next(asked, True))
 
 
-@drawn(40)
+@drawn(24)
 @given(program=programs(), seed=st.integers(0, 2**32))
 def test_p9_with_two_workers_at_once(workflow_harness: Harness, program: Program, seed: int) -> None:
     """Statement by statement, as the seed says."""
@@ -106,7 +106,7 @@ def test_p9_with_two_workers_at_once(workflow_harness: Harness, program: Program
         Life(workflow_harness, program, work).live().assert_as(expected(program))
 
 
-@drawn(60)
+@drawn(36)
 @given(
     program=programs(), crashes=st.lists(st.tuples(st.integers(1, 20), st.booleans()), min_size=1, max_size=3)
 )
