@@ -35,6 +35,7 @@ from django_workflow.exceptions import (
     WorkflowFinished,
     WorkflowInProgress,
 )
+from django_workflow.manager import workflow
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness
 from tests.admin.stage import (
@@ -291,6 +292,8 @@ def test_pages_come_out_in_the_readers_language(
         assert answer.headers["Content-Language"] == language
         assert [text for text in SAID[language][name] if text not in shown] == []
         visible = re.sub(r"<[^>]*>", "<", shown)
+        for definition in workflow.definitions():  # its filter lists those of other tests, too
+            visible = visible.replace(definition.name, "")
         assert [text for text in ENGLISH[name] if text in visible] == []
 
 
