@@ -11,7 +11,7 @@ AXE := tests/browser/node_modules/axe-core/axe.min.js
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash-sweep fuzz check lint bench browser screenshots openapi messages clean
+.PHONY: help demo test crash-sweep sabotage fuzz check lint bench browser screenshots openapi messages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
