@@ -61,7 +61,7 @@ def publish(document_id: int, similar: list[int]) -> None:
     document.save(update_fields=["published_at"])
 
 
-@workflow.define
+@workflow.define(api=True)  # may be started over HTTP, too
 async def process_document(step: StepContext, document_id: int, cooling_off: timedelta) -> list[int]:
     """Take a document from its file to its publication; return the ids of similar documents."""
     await step.run_action(read_text, document_id)
