@@ -451,6 +451,7 @@ def test_r28_a_crash_at_any_commit_of_a_fork_and_of_what_follows(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_r30_a_crash_at_any_commit_of_going_on_as_new(workflow_harness: Harness, mode: str) -> None:
     workflow_harness.freeze(NOON)
 

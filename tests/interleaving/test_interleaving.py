@@ -27,7 +27,7 @@ from tests.interleaving.stage import Stage
 pytestmark = [committed, pytest.mark.slow, pytest.mark.timeout(3600 if "SCHEDULES" in os.environ else 300)]
 
 NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
-SCHEDULES = int(os.environ.get("SCHEDULES", "15"))  # of each scenario
+SCHEDULES = int(os.environ.get("SCHEDULES", "10"))  # of each scenario
 FIRST = int(os.environ.get("FROM", "0"))
 
 # By scenario: (database, seed) of schedules that have found something.
