@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import django
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -61,8 +62,8 @@ def test_verbs(client: Any, workflow_harness: Harness) -> None:
     assert start == cost(post("workflow-list", {"definition": "rest.note", "args": [[1] * 100]}), 201)
     event = cost(post("workflow-events", {"name": "x"}, waits.id), 202)
     cancel = cost(post("workflow-cancel", {}, waits.id), 200)
-    # The insertion, the log, and the times that the database has set.
-    assert start == 3
+    # The insertion and the log; and the times that the database has set, which Django 6 has it return at once.
+    assert start == (3 if django.VERSION < (6,) else 2)
     # Who it is, and whether there is one; the manager's call; the log; what has become of it.
     assert event == 7
     assert cancel == 7
