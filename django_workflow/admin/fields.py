@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import inspect
 import json
-import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
@@ -21,6 +20,8 @@ from django import forms
 from django.contrib.admin import widgets
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
+
+from django_workflow.windows.annotations import without_none
 
 EMPTY = inspect.Parameter.empty  # as a default: there is none
 OMITTED: Any = object()  # the handler's own default is to count
@@ -42,7 +43,7 @@ def type_name(annotation: Any) -> str:
 
 def empty_of(annotation: Any, default: Any = EMPTY) -> Any:
     """What it means that the field of this type is left empty."""
-    kind, optional = _without_none(annotation)
+    kind, optional = without_none(annotation)
     if optional:
         return None
     # An empty text is a text; but where a default was not shown, nothing says that it is not wanted.
@@ -51,7 +52,7 @@ def empty_of(annotation: Any, default: Any = EMPTY) -> Any:
 
 def field_of(annotation: Any, default: Any = EMPTY, *, secret: bool = False) -> forms.Field:
     """A field for one value; label and help are its form's to give."""
-    kind, optional = _without_none(annotation)
+    kind, optional = without_none(annotation)
     required = not optional and default is EMPTY
     if secret and kind is str:
         field: forms.Field = forms.CharField(
@@ -133,19 +134,6 @@ def read_json(text: str) -> Any:
 
 def _no_number(name: str) -> Any:
     raise ValueError(_("%(name)s is no number") % {"name": name})
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """The type without its `Annotated` and its `None`, and whether it had a `None`."""
-    while typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
-        return annotation, False
-    others = [each for each in typing.get_args(annotation) if each is not type(None)]
-    optional = len(others) < len(typing.get_args(annotation))
-    if len(others) != 1:
-        return annotation, False  # a box for JSON, which knows null
-    return _without_none(others[0])[0], optional
 
 
 def _fill_in(field: forms.Field, default: Any) -> None:

@@ -7,7 +7,6 @@ Rules of this file: it turns a browser's text into a value that the type may tak
 from __future__ import annotations
 
 import enum
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from rest_framework.exceptions import ParseError
 
 from django_workflow.exceptions import InvalidArguments, shown
 from django_workflow.rest.parsers import parsed
+from django_workflow.windows.annotations import without_none
 
 # (the input's type, its inputmode) of types that read their own text.
 INPUTS: Final[Mapping[Any, tuple[str, str]]] = {
@@ -56,7 +56,7 @@ class Question:
 
 def question(annotation: Any) -> Question:
     """How to ask for a value of this type."""
-    kind, optional = _without_none(annotation)
+    kind, optional = without_none(annotation)
     if kind is Any or kind is None or kind is type(None):
         return Question("confirm", True)
     if kind is bool:
@@ -68,19 +68,6 @@ def question(annotation: Any) -> Question:
     if isinstance(kind, type) and kind in INPUTS:
         return Question("line", optional, *INPUTS[kind])
     return Question("json", optional)
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """The type without its `Annotated` and its `None`, and whether it had a `None`."""
-    while typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
-        return annotation, False
-    others = [each for each in typing.get_args(annotation) if each is not type(None)]
-    optional = len(others) < len(typing.get_args(annotation))
-    if len(others) != 1:
-        return annotation, False  # asked for as JSON, which knows null
-    return _without_none(others[0])[0], optional
 
 
 def _from_json(text: str) -> Any:
