@@ -70,6 +70,7 @@ TEMPLATES = [
 ROOT_URLCONF = "example_project.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 MEDIA_ROOT = BASE_DIR / "media"
 
