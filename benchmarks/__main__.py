@@ -1,66 +1,108 @@
-"""Measures how fast workflows are worked off: `python -m benchmarks [w1a|w1b|w2a|w2b|w3|w6 …]`; by default all, in small.
+"""Measures how fast workflows are worked off: `python -m benchmarks [w1a|w1b|w2a|…]`; by default all, in small.
 
 What each workload is, and how to read its table: README.md beside this file.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from benchmarks import machine, report
+from benchmarks import chart, machine, report
 from benchmarks.databases import DATABASES, answering, answers
+from benchmarks.peers import adapters
+from benchmarks.peers.environments import NotInstalled
 from benchmarks.systems import ROOT, System, ours
-from benchmarks.workloads import Options, Result, idle_latency, many_workflows, one_workflow, slow_calls
+from benchmarks.workloads import WORKLOADS, Options, Result, Workload
 
-Workload = Callable[[Sequence[System], Options], Result]
-WORKLOADS: dict[str, Workload] = {
-    "w1a": partial(many_workflows, "w1a", "mutations"),
-    "w1b": partial(many_workflows, "w1b", "actions"),
-    "w2a": partial(one_workflow, "w2a", "mutations"),
-    "w2b": partial(one_workflow, "w2b", "actions"),
-    "w3": partial(idle_latency, "w3"),
-    "w6": partial(slow_calls, "w6"),
-}
-# What `--size` is by default: when the workload is asked for by name, and when all are run.
-SIZES = {
-    "w1a": (200, 40),
-    "w1b": (200, 40),
-    "w2a": (3000, 300),
-    "w2b": (3000, 300),
-    "w3": (100, 12),
-    "w6": (500, 100),
-}
 RESULTS = ROOT / "benchmarks" / "results"
+# What `--full` measures: W1 and W2 with both kinds of steps in one table, so that peers do their work once.
+FULL = ("w1", "w2", "w2c", "w3", "w4", "w5a", "w5b", "w6", "w7", "w8")
+FULL_DATABASES = ("postgres", "sqlite")
+# Elsewhere the server in which everybody is measured is enough.
+FULL_ON_ALL = ("w1", "w2")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for."""
     asked = _parser().parse_args(arguments)
-    databases = asked.database or answering()
+    databases = asked.database or (
+        [name for name in FULL_DATABASES if answers(name)] if asked.full else answering()
+    )
     here = machine.describe()
     print(
         f"{here.cpus} CPUs, Python {here.python}, {here.system}; {asked.workers} workers, {asked.rounds} rounds"
     )
     print(f"databases: {', '.join(databases)}\n", flush=True)
-    results = []
-    for name in asked.workload or WORKLOADS:
-        whole, small = SIZES[name]
-        options = Options(asked.size or (whole if asked.workload else small), asked.rounds, _progress)
-        result = WORKLOADS[name](_systems(name, databases, asked.workers), options)
-        _progress("")
-        print(report.table(result), end="\n\n", flush=True)
-        results.append(result)
-    print(report.ratios(results))
-    path = asked.json or _new_file()
-    report.write_json(path, here, asked.workers, asked.rounds, results)
-    print(f"written to {path}")
+    peers = _peers(asked, databases)
+    results = [_run(name, asked, databases, peers) for name in _names(asked)]
+    text = "\n\n".join([*map(report.table, results), report.ratios(results), report.notes(results)]).strip()
+    print(report.ratios(results), report.notes(results), sep="\n")
+    stem = _new_stem()
+    report.write_text(asked.table or stem.with_suffix(".txt"), here, asked.workers, asked.rounds, text)
+    report.write_json(asked.json or stem.with_suffix(".json"), here, asked.workers, asked.rounds, results)
+    chart.write(asked.svg or stem.with_suffix(".svg"), here, results)
     return 0
 
 
+def _names(asked: argparse.Namespace) -> Sequence[str]:
+    if asked.workload:
+        return list(asked.workload)
+    return FULL if asked.full else [name for name, workload in WORKLOADS.items() if workload.usual]
+
+
+def _run(name: str, asked: argparse.Namespace, databases: Sequence[str], peers: Sequence[System]) -> Result:
+    workload = WORKLOADS[name]
+    rounds = 1 if workload.one_round else asked.rounds
+    if asked.full and name not in FULL_ON_ALL:
+        databases = databases[:1]
+        peers = [peer for peer in peers if peer.database in ("", *databases)]
+    systems = _ours(workload, databases, asked.workers)
+    result = workload.run(
+        name,
+        [*systems, *(peers if workload.peers else ())],
+        Options(asked.size or _size(workload, asked), rounds, lambda text: _progress(f"{name}: {text}")),
+    )
+    _progress("")
+    print(report.table(result), end="\n\n", flush=True)
+    return result
+
+
+def _size(workload: Workload, asked: argparse.Namespace) -> int:
+    if asked.full:
+        return workload.sizes.full
+    return workload.sizes.alone if asked.workload else workload.sizes.small
+
+
+def _ours(workload: Workload, databases: Sequence[str], workers: int) -> list[System]:
+    """Where a cluster is part of the workload, with each broker."""
+    if not workload.queue:
+        return [ours(database, workers) for database in databases]
+    brokers = ["orm", "redis"] if answers("redis") else ["orm"]
+    return [ours(database, workers, broker) for database in databases for broker in brokers]
+
+
+def _peers(asked: argparse.Namespace, databases: Sequence[str]) -> list[System]:
+    names = list(asked.peer or ([*adapters.PEERS] if asked.full else []))
+    if "all" in names:
+        names = [*adapters.PEERS]
+    found = []
+    for name in names:
+        try:
+            systems = adapters.systems(name, databases, asked.workers)
+        except NotInstalled as error:
+            print(f"Left out: {error}\n", file=sys.stderr, flush=True)
+            continue
+        if not systems:
+            able = " or ".join(adapters.PEERS[name].databases)
+            print(f"Left out: {name} runs on {able} only.\n", file=sys.stderr, flush=True)
+        found.extend(systems)
+    return found
+
+
 def _parser() -> argparse.ArgumentParser:
+    sizes = "; ".join(f"{name}: {workload.counts}" for name, workload in WORKLOADS.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "workload",
@@ -69,16 +111,27 @@ def _parser() -> argparse.ArgumentParser:
         help=f"one or more of {', '.join(WORKLOADS)}; by default all, in small",
     )
     parser.add_argument(
+        "--full", action="store_true", help="everything that docs/performance.md shows, with all peers"
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        choices=[*adapters.PEERS, "all"],
+        help="measure this system too, in the same run; may be repeated",
+    )
+    parser.add_argument(
         "--database", action="append", choices=DATABASES, help="may be repeated; by default all that answer"
     )
     parser.add_argument("--workers", type=_count, default=2, help="worker processes (2)")
-    parser.add_argument(
-        "--size", type=_count, help="W1: workflows; W2: steps of the longest; W3: times; W6: calls"
-    )
+    parser.add_argument("--size", type=_count, help=f"the number of: {sizes}")
     parser.add_argument("--rounds", type=_count, default=3, help="how often each is measured (3)")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="by default a new one in benchmarks/results/"
-    )
+    for kind, what in (("json", "all figures and samples"), ("table", "the tables"), ("svg", "a chart")):
+        parser.add_argument(
+            f"--{kind}",
+            type=Path,
+            metavar="FILE",
+            help=f"{what}; by default a new one in benchmarks/results/",
+        )
     return parser
 
 
@@ -95,24 +148,19 @@ def _count(text: str) -> int:
     return number
 
 
-def _systems(workload: str, databases: Sequence[str], workers: int) -> list[System]:
-    """Whom a workload measures: where a cluster is part of it, with each broker."""
-    if workload != "w3":
-        return [ours(database, workers) for database in databases]
-    brokers = ["orm", "redis"] if answers("redis") else ["orm"]
-    return [ours(database, workers, broker) for database in databases for broker in brokers]
-
-
 def _progress(text: str) -> None:
-    if sys.stdout.isatty():
-        print(f"\r\x1b[K{text}", end="", flush=True)
+    """One line that is overwritten on a terminal; elsewhere a line each, so that nobody takes a long run for a hang."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
-def _new_file() -> Path:
+def _new_stem() -> Path:
     RESULTS.mkdir(exist_ok=True)
     # What was measured on one machine says nothing about another: not for the repository.
     (RESULTS / ".gitignore").write_text("*\n")
-    return RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}.json"
+    return RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}"
 
 
 if __name__ == "__main__":

@@ -32,11 +32,11 @@ def answers(server: str) -> bool:
 
 @contextmanager
 def temporary(database: str) -> Iterator[str]:
-    """An empty database of that kind; yields its name, and drops it when the block ends."""
+    """An empty database of that kind, or for "" an empty folder; yields its name, and drops it when the block ends."""
     name = f"benchmarks_{os.getpid()}_{secrets.token_hex(3)}"
-    if database == "sqlite":
+    if database in ("sqlite", ""):
         with tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True) as folder:
-            yield str(Path(folder) / f"{name}.sqlite3")
+            yield str(Path(folder) / f"{name}.sqlite3") if database else folder
         return
     run = _on_postgres if database == "postgres" else _on_mariadb
     run(f"CREATE DATABASE {name}{'' if database == 'postgres' else ' CHARACTER SET utf8mb4'}")

@@ -1,4 +1,4 @@
-"""Results as tables for the terminal, and as JSON."""
+"""Results as tables for the terminal, and as JSON; what is drawn of them is in `chart`."""
 
 from __future__ import annotations
 
@@ -24,23 +24,61 @@ HEADINGS = {
     "over_limit": "÷ the call's 1 s",
     "p50_ms": "p50 ms",
     "p95_ms": "p95 ms",
+    "p99_ms": "p99 ms",
+    "wakeups_per_s": "wake-ups/s",
+    "over_empty": "÷ empty",
+    "cpu_percent": "CPU, % of a core",
+    "cpu_percent_ours": "of it not the queue's",
+    "statements_per_s": "SQL/s",
+    "polls_per_s": "queue's SQL/s",
+    "transactions_per_s": "transactions/s",
     "least_ms": "least ms",
     "most_ms": "most ms",
 }
 
 
 def table(result: Result) -> str:
-    """One workload: a line for each system, with its ratio to the first."""
-    figures = [name for name in result.rows[0].figures if name != LISTED_STATEMENTS]
-    lines = [["system", *(_heading(name) for name in figures), RATIO]]
+    """One workload: a line for each system, with its ratio to the first on the same database."""
+    figures = list(
+        dict.fromkeys(name for row in result.rows for name in row.figures if _is_shown(result, name))
+    )
+    lines = [["system", *(name_of(name) for name in figures), RATIO]]
     for row in result.rows:
-        ratio = row.figures[result.main] / result.rows[0].figures[result.main]
         cells = [_cell(name, row.figures.get(name)) for name in figures]
-        lines.append([row.system.label, *cells, f"{ratio:.2f}"])
+        lines.append([row.label, *cells, _ratio(result, row)])
     better = "more" if result.more_is_better else "less"
-    title = f"{result.workload.upper()}  {result.title}"
-    footer = f"{RATIO}: {_heading(result.main)}, {better} is better; {_load(result.load)}"
-    return "\n".join([title, *_aligned(lines), footer])
+    footer = f"{RATIO} of its database: {name_of(result.main)}, {better} is better; {_load(result.load)}"
+    missing = [f"{row.label}: not measured: {row.note}" for row in result.rows if row.note]
+    return "\n".join([heading(result), *_aligned(lines), footer, *missing])
+
+
+def heading(result: Result) -> str:
+    """The workload in one line."""
+    return f"{result.workload.upper()}  {result.title}"
+
+
+def _is_shown(result: Result, name: str) -> bool:
+    """Not the listed statements, and nothing that is unknown of everybody."""
+    return name != LISTED_STATEMENTS and any(row.figures.get(name) is not None for row in result.rows)
+
+
+def _ratio(result: Result, row: Row) -> str:
+    ratio = ratio_to_first(result, row)
+    return "–" if ratio is None else f"{ratio:.2f}"
+
+
+def ratio_to_first(result: Result, row: Row) -> float | None:
+    """The main figure of a row ÷ that of the first row of its database, or of the first at all; None: not known."""
+    beside = [each for each in result.rows if each.system.database == row.system.database]
+    first = beside[0] if not beside[0].system.is_peer else result.rows[0]
+    own, other = row.figures.get(result.main), first.figures.get(result.main)
+    return own / other if own is not None and other else None
+
+
+def notes(results: Sequence[Result]) -> str:
+    """In what the peers' work differs from ours: a figure alone doesn't say."""
+    differing = {row.system.name: row.system.notes for result in results for row in result.rows}
+    return "\n".join(f"{name}: {'; '.join(texts)}." for name, texts in differing.items() if texts)
 
 
 def ratios(results: Sequence[Result]) -> str:
@@ -49,13 +87,15 @@ def ratios(results: Sequence[Result]) -> str:
     by_name = {result.workload: result for result in results}
     for name, second in by_name.items():
         first = by_name.get(f"{name[:-1]}a")
-        if name.endswith("b") and first is not None:
+        if name in ("w1b", "w2b") and first is not None:
             lines.extend(_pairs(name[:-1], first, second))
     return "\n".join(_aligned(lines)) if len(lines) > 1 else ""
 
 
 def _pairs(name: str, first: Result, second: Result) -> Iterator[list[str]]:
     for one, other in zip(first.rows, second.rows, strict=True):
+        if not one.system.tells_kinds_apart or not one.figures or not other.figures:
+            continue
         ratio = other.figures[second.main] / one.figures[first.main]
         # Of a rate the reciprocal, so that both say how much longer the actions take.
         yield [name, one.system.label, f"{1 / ratio if first.more_is_better else ratio:.2f}"]
@@ -71,6 +111,15 @@ def write_json(path: Path, machine: Machine, workers: int, rounds: int, results:
         "workloads": [_as_json(result) for result in results],
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"written to {path}")
+
+
+def write_text(path: Path, machine: Machine, workers: int, rounds: int, text: str) -> None:
+    """The tables, as the terminal shows them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    where = f"{machine.cpus} CPUs, Python {machine.python}, {machine.system}"
+    path.write_text(f"{where}; {workers} workers, {rounds} rounds\n\n{text}\n")
+    print(f"written to {path}")
 
 
 def _as_json(result: Result) -> dict[str, Any]:
@@ -91,14 +140,18 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "system": system.name,
         "database": system.database,
         "queue": system.queue,
+        "variant": row.variant,
+        "notes": list(system.notes),
+        "not_measured": row.note,
         "figures": row.figures,
         "samples_s": row.samples,
     }
 
 
-def _heading(name: str) -> str:
+def name_of(name: str) -> str:
+    """How a figure is headed."""
     if name.startswith("seconds_"):
-        return f"{int(name.removeprefix('seconds_')):,} steps s"
+        return f"{int(name.removeprefix('seconds_')):,}: s"
     return HEADINGS.get(name, name)
 
 
@@ -109,7 +162,7 @@ def _cell(name: str, value: float | None) -> str:
         return f"{value:.0%}"
     if name == "exponent":
         return f"{value:.2f}"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _load(load: Load) -> str:

@@ -5,6 +5,7 @@ The driver gets them by variables, and hands them on to its workers and clusters
 * ``BENCHMARK_DATABASE``: ``sqlite``, ``postgres`` or ``mariadb``; ``BENCHMARK_DATABASE_NAME``: an existing, empty one
 * ``BENCHMARK_BROKER``: ``orm`` or ``redis``; ``BENCHMARK_QUEUE``: the name of the cluster and of its queue
 * ``BENCHMARK_WORKERS``: how many workers a cluster has
+* ``BENCHMARK_ALONE``: set for a cluster of django-q2 alone, without this project
 """
 
 import os
@@ -56,8 +57,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django_q",
-    "django_workflow",
-    "benchmarks.app",
+    *([] if "BENCHMARK_ALONE" in os.environ else ["django_workflow", "benchmarks.app"]),
 ]
 SECRET_KEY = "the-benchmarks-of-django-workflow"
 USE_TZ = True

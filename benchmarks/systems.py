@@ -1,6 +1,6 @@
 """The systems that are measured, as the runner sees them: a program each, on an empty database of its own.
 
-A peer comes in here: a function like `ours()` that says by which interpreter its driver is run.
+Which peers there are, and by which interpreter each is run: `peers/adapters.py`.
 """
 
 import json
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from benchmarks.databases import temporary
-from benchmarks.driver import Kind, Statements, Worked
+from benchmarks.driver import Idle, Kind, Statements, Unsupported, Worked
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVER_STOPS_SECONDS = 60
@@ -26,10 +26,13 @@ class System:
     """One thing to measure: a program on a kind of database, with a way to wake its workers."""
 
     name: str
-    database: str
+    database: str  # "": it keeps what it stores by itself
     queue: str
     command: Sequence[str]  # the driver's, without arguments
     environment: Mapping[str, str]
+    tells_kinds_apart: bool = False  # True: queries and mutations cost something else than actions
+    is_peer: bool = True  # True: what goes wrong with it is noted, and the run goes on
+    notes: Sequence[str] = ()  # in what its work differs from ours
 
     @property
     def label(self) -> str:
@@ -51,6 +54,8 @@ def ours(database: str, workers: int, broker: str = "") -> System:
             "BENCHMARK_WORKERS": str(workers),
             "BENCHMARK_QUEUE": f"benchmarks-{os.getpid()}-{secrets.token_hex(3)}",
         },
+        tells_kinds_apart=True,
+        is_peer=False,
     )
 
 
@@ -78,15 +83,41 @@ class Running:
         seconds: list[float] = self._call("latency", times=times)
         return seconds
 
+    def sleepers(self, number: int, spread: float) -> list[float]:
+        """See `Driver.sleepers`."""
+        seconds: list[float] = self._call("sleepers", number=number, spread=spread)
+        return seconds
+
+    def fill(self, finished: int, sleeping: int) -> None:
+        """See `Driver.fill`."""
+        self._call("fill", finished=finished, sleeping=sleeping)
+
+    def idle(self, seconds: float) -> Idle:
+        """See `Driver.idle`."""
+        return Idle(**self._call("idle", seconds=seconds))
+
     def _call(self, name: str, **arguments: Any) -> Any:
-        print(json.dumps({"call": name, "arguments": arguments}), file=self._calls, flush=True)
-        line = self._answers.readline()
+        try:
+            print(json.dumps({"call": name, "arguments": arguments}), file=self._calls, flush=True)
+            line = self._answers.readline()
+        except BrokenPipeError:
+            line = ""
         if not line:
-            raise SystemExit(f"{self.system.label}: its driver ended during {name}({arguments}).")
+            self._failed(f"its driver ended during {name}({arguments})", "")
         answer = json.loads(line)
+        if "unsupported" in answer:
+            raise Unsupported(answer["unsupported"])
         if "error" in answer:
-            raise SystemExit(f"{self.system.label}: {name}({arguments}) failed.\n{answer['error']}")
+            self._failed(f"{name}({arguments}) failed", answer["error"])
         return answer["answer"]
+
+    def _failed(self, what: str, traceback: str) -> NoReturn:
+        """A failure of ours ends the run; one of a peer is noted, and said at once."""
+        text = f"{self.system.label}: {what}.\n{traceback}"
+        if not self.system.is_peer:
+            raise SystemExit(text)
+        print(text, file=sys.stderr, flush=True)
+        raise Unsupported(": ".join([what, *traceback.strip().splitlines()[-1:]]))
 
 
 @contextmanager
@@ -104,5 +135,16 @@ def running(system: System) -> Iterator[Running]:
         try:
             yield Running(system, process)
         finally:
-            # The end of its input is a driver's sign to stop its workers and itself.
-            process.communicate(timeout=DRIVER_STOPS_SECONDS)
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    # The end of its input is a driver's sign to stop its workers and itself.
+    try:
+        process.communicate(timeout=DRIVER_STOPS_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    except BrokenPipeError:
+        process.wait(DRIVER_STOPS_SECONDS)

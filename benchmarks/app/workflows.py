@@ -2,7 +2,11 @@
 
 import asyncio
 import os
+import time
+from datetime import UTC, datetime
 
+from benchmarks.driver import NAP_SECONDS
+from benchmarks.slow_server import PORT
 from django_workflow import StepContext, action, mutation, query, workflow
 
 
@@ -43,7 +47,7 @@ async def actions(step: StepContext, steps: int) -> int:
 @action
 async def wait(number: int) -> dict[str, int | str]:
     """A call to somewhere that takes a second."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ["BENCHMARK_SLOW_PORT"]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ[PORT]))
     writer.write(f"{number}\n".encode())
     answer = await reader.readline()
     writer.close()
@@ -56,3 +60,30 @@ async def waits(step: StepContext, steps: int) -> int:
     for number in range(steps):
         await step.run_action(wait, number)
     return steps
+
+
+@workflow.define(name="benchmarks.naps")
+async def naps(step: StepContext, steps: int) -> int:
+    """Mutations with a sleep after each, so that each is reached by a replay of all before it."""
+    for number in range(steps):
+        await step.run_mutation(change, number)
+        await step.sleep(NAP_SECONDS)
+    return steps
+
+
+@workflow.define(name="benchmarks.parallel")
+async def parallel(step: StepContext, steps: int) -> int:
+    """Actions, all at once."""
+    return len(await asyncio.gather(*(step.run_action(act, number) for number in range(steps))))
+
+
+@mutation
+def tell_the_time() -> float:
+    return time.time()
+
+
+@workflow.define(name="benchmarks.sleeper")
+async def sleeper(step: StepContext, due_at: float) -> float:
+    """Sleeps until then (seconds since 1970), and returns when the step after that ran."""
+    await step.sleep_until(datetime.fromtimestamp(due_at, UTC))
+    return await step.run_mutation(tell_the_time)

@@ -17,6 +17,7 @@ from django_workflow.models import Process
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30.0  # for a process to start or to stop
 BATCH_SECONDS = 900.0  # for a batch
+ALONE = "BENCHMARK_ALONE"  # the variable that leaves this project out of a cluster
 
 
 class Workers:
@@ -36,10 +37,10 @@ class Workers:
         for process in self._processes:
             self._hear(process)
 
-    def work_until(self, done: Callable[[], bool]) -> tuple[float, float]:
+    def work_until(self, done: Callable[[], bool], command: bytes = b"g") -> tuple[float, float]:
         """Let them work until `done()`. Returns the seconds to the last piece of work, and their CPU seconds."""
         began_at = last_at = monotonic()
-        self._tell(b"g")
+        self._tell(command)
         while not done():
             for process in self._speaking(within=began_at + BATCH_SECONDS - monotonic()):
                 last_at = max(last_at, self._hear(process)["done_at"])
@@ -80,18 +81,26 @@ class Workers:
 class Cluster:
     """`manage.py qcluster`, in a process group of its own."""
 
-    def __init__(self, name: str, workers: int) -> None:
+    def __init__(self, name: str, workers: int, **environment: str) -> None:
         self._main = subprocess.Popen(
             [sys.executable, "-m", "django", "qcluster"],
             cwd=ROOT,
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        if ALONE in environment:  # it has no table in which it could tell of itself
+            return
         self._wait_until(
             lambda: Process.objects.filter(cluster=name).count() >= workers, f"{workers} workers of {name}"
         )
+
+    @property
+    def pid(self) -> int:
+        """The process that all others descend from."""
+        return self._main.pid
 
     def stop(self) -> None:
         """End it as a service manager does; by force if it doesn't."""

@@ -20,7 +20,10 @@ def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_smallest_run_writes_its_figures_as_json(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
-    ran = benchmarks("w1a", "--database=sqlite", "--workers=1", "--size=1", "--rounds=1", f"--json={file}")
+    files = [f"--table={tmp_path / 'result.txt'}", f"--svg={tmp_path / 'result.svg'}"]
+    ran = benchmarks(
+        "w1a", "--database=sqlite", "--workers=1", "--size=1", "--rounds=1", f"--json={file}", *files
+    )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "W1A  1 workflows of 10 mutations" in ran.stdout
@@ -47,7 +50,7 @@ def test_an_unknown_workload_is_refused_by_name() -> None:
     ran = benchmarks("w9")
 
     assert ran.returncode == 2
-    assert "'w9' is no workload; there are w1a, w1b, w2a, w2b, w3" in ran.stderr
+    assert "'w9' is no workload; there are w1, w1a, w1b, w2, w2a, w2b, w2c, w3, w4" in ran.stderr
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])

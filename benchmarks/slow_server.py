@@ -1,11 +1,12 @@
-"""The other side of slow calls: answers each line that it is sent, a second later."""
+"""The other side of slow calls: answers each line that it is sent, a second later. The standard library only."""
 
 import asyncio
 import os
 import threading
 from concurrent.futures import Future
 
-SECONDS = 1.0
+from benchmarks.driver import SLOW_CALL_SECONDS
+
 PORT = "BENCHMARK_SLOW_PORT"  # the variable by which workers find it
 
 
@@ -24,7 +25,7 @@ async def _serve(port: "Future[int]") -> None:
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     line = await reader.readline()
-    await asyncio.sleep(SECONDS)
+    await asyncio.sleep(SLOW_CALL_SECONDS)
     writer.write(line)
     await writer.drain()
     writer.close()
