@@ -11,7 +11,7 @@ AXE := tests/browser/node_modules/axe-core/axe.min.js
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash-sweep sabotage fuzz check lint bench browser screenshots openapi messages clean
+.PHONY: help demo test crash-sweep sabotage chaos fuzz check lint bench browser screenshots openapi messages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
@@ -27,6 +27,9 @@ crash-sweep: $(VENV)/.dev ## die at every statement and commit of every shape of
 
 sabotage: $(VENV)/.dev ## break every rule of the protocol in a copy, and see that a test notices: make sabotage ARGS=R8
 	@$(BIN)/python -m tests.simulation.sabotage $(ARGS)
+
+chaos: $(VENV)/.dev ## kill clusters, database and queue at random for minutes, and settle the ledger: make chaos ARGS="--broker redis"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 fuzz: $(VENV)/.dev ## ask the REST API tens of thousands of questions that nobody should ask, on every database (long)
 	@FUZZ=all $(BIN)/python -m tests.run_matrix tests/fuzz $(ARGS)

@@ -39,7 +39,14 @@ class QCluster:
     """One cluster on the test's database: main process, sentinel, workers, pusher, monitor, one process group."""
 
     def __init__(
-        self, log: Path, *, queue: str = "tests", alt: str = "", broker: str = "orm", **workflow: Any
+        self,
+        log: Path,
+        *,
+        queue: str = "tests",
+        alt: str = "",
+        broker: str = "orm",
+        variables: Mapping[str, str] | None = None,
+        **workflow: Any,
     ) -> None:
         """Prepare it.
 
@@ -48,15 +55,24 @@ class QCluster:
             queue: the name of the default cluster.
             alt: the name of the alternative cluster that it is, if it is one.
             broker: `orm` or `redis`.
+            variables: more of its environment.
             workflow: keys of the setting `DJANGO_WORKFLOW`.
         """
         self.name = alt or queue
         self.log = log
-        self.environment = environment(queue=queue, alt=alt, broker=broker, workflow=workflow)
+        self.environment = {
+            **environment(queue=queue, alt=alt, broker=broker, workflow=workflow),
+            **(variables or {}),
+        }
         self._main: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until its workers are ready."""
+        self.launch()
+        eventually(lambda: len(self.workers()) == settings.Q_CLUSTER["workers"], f"workers of {self.name}")
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         with self.log.open("ab") as log:
             self._main = subprocess.Popen(
                 [sys.executable, "-m", "django", "qcluster"],
@@ -67,7 +83,6 @@ class QCluster:
                 stderr=log,
                 start_new_session=True,
             )
-        eventually(lambda: len(self.workers()) == settings.Q_CLUSTER["workers"], f"workers of {self.name}")
 
     @property
     def main(self) -> int:
@@ -78,14 +93,23 @@ class QCluster:
     @property
     def sentinel(self) -> int:
         """The pid of its sentinel: the child of the main process."""
-        (pid,) = _children(self.main)
+        (pid,) = self.sentinels()
         return pid
+
+    def sentinels(self) -> list[int]:
+        """The live children of the main process: its sentinel, or none."""
+        return [pid for pid in _children(self.main) if _is_alive(pid)]
 
     @property
     def pusher(self) -> int:
         """The pid of the process that takes messages from the broker."""
-        found = re.findall(r"pushing tasks at (\d+)", self.log.read_text(errors="replace"))
-        return int(found[-1])
+        found: list[int] = eventually(lambda: self.logged("pushing tasks"), "its pusher")
+        return found[-1]
+
+    def logged(self, role: str) -> list[int]:
+        """The pids of its live processes that have logged what they are: `ready for work`, `pushing tasks`, `monitoring`."""
+        found = re.findall(rf"{role} at (\d+)", self.log.read_text(errors="replace"))
+        return [pid for pid in map(int, dict.fromkeys(found)) if _group(pid) == self.main and _is_alive(pid)]
 
     def workers(self) -> list[int]:
         """The pids of its live workers that have registered themselves."""
@@ -114,8 +138,10 @@ def environment(
     *, queue: str = "tests", alt: str = "", broker: str = "orm", workflow: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
     """The environment of a process that works on the test's database."""
+    server = {"PGHOST": "HOST", "PGPORT": "PORT"} if settings.DATABASE == "postgres" else {}
     return {
         **os.environ,
+        **{variable: str(connection.settings_dict[key]) for variable, key in server.items()},
         "DJANGO_SETTINGS_MODULE": "tests.cluster.settings",
         "DATABASE": settings.DATABASE,
         "DATABASE_NAME": str(connection.settings_dict["NAME"]),
@@ -124,6 +150,11 @@ def environment(
         "DJANGO_WORKFLOW": json.dumps(workflow or {}),
         **({"Q_CLUSTER_NAME": alt} if alt else {}),
     }
+
+
+def clock_off_by(seconds: float) -> dict[str, str]:
+    """The variables of a process whose host's clock is wrong."""
+    return {"PYTHONPATH": str(Path(__file__).parent / "clock"), "CLOCK_SHIFT": f"{seconds}"}
 
 
 def python(code: str, env: Mapping[str, str]) -> str:
@@ -139,6 +170,12 @@ def python(code: str, env: Mapping[str, str]) -> str:
     ).stdout.strip()
 
 
+def members(group: int) -> list[int]:
+    """The live processes of a process group."""
+    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return [pid for pid in pids if _group(pid) == group and _is_alive(pid)]
+
+
 def _children(pid: int) -> list[int]:
     pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
     return [each for each in pids if _stat(each)[1:2] == [str(pid)]]
@@ -147,6 +184,10 @@ def _children(pid: int) -> list[int]:
 def _group(pid: int) -> int | None:
     fields = _stat(pid)
     return int(fields[2]) if fields else None
+
+
+def _is_alive(pid: int) -> bool:
+    return _stat(pid)[:1] not in ([], ["Z"], ["X"])
 
 
 def _stat(pid: int) -> list[str]:

@@ -3,6 +3,9 @@
 * ``DATABASE_NAME``: the test's database
 * ``QUEUE_NAME``: the name of the cluster, and of its queue at the broker
 * ``RECYCLE``: tasks after which a worker is replaced
+* ``Q_CLUSTER``: other keys of that setting, as JSON
+* ``SECRET_KEY``: another one than that of the tests
+* ``DURABLE``: set iff the server may be felled, so that what has committed is to survive that
 * ``DJANGO_WORKFLOW``: the setting of that name, as JSON; its ``RETENTION`` in seconds
 """
 
@@ -11,6 +14,7 @@ import os
 from datetime import timedelta
 
 from tests.settings import *  # noqa: F403
+from tests.settings import DATABASES, SECRET_KEY
 from tests.settings import INSTALLED_APPS as TEST_APPS
 from tests.settings import Q_CLUSTER as TEST_CLUSTER
 
@@ -19,7 +23,11 @@ Q_CLUSTER = {
     **TEST_CLUSTER,
     "name": os.environ.get("QUEUE_NAME", TEST_CLUSTER["name"]),
     "recycle": int(os.environ.get("RECYCLE", "500")),
+    **json.loads(os.environ.get("Q_CLUSTER", "{}")),
 }
+SECRET_KEY = os.environ.get("SECRET_KEY", SECRET_KEY)
+if "DURABLE" in os.environ:
+    DATABASES["default"]["OPTIONS"].pop("options", None)  # synchronous_commit=off
 DJANGO_WORKFLOW = json.loads(os.environ.get("DJANGO_WORKFLOW", "{}"))
 if "RETENTION" in DJANGO_WORKFLOW:
     DJANGO_WORKFLOW["RETENTION"] = timedelta(seconds=DJANGO_WORKFLOW["RETENTION"])

@@ -12,6 +12,7 @@ from django_workflow.journal import wakes
 from django_workflow.models import Process, Workflow
 from tests.cluster.app.workflows import holds, marks
 from tests.cluster.conftest import Start
+from tests.cluster.holding import assert_ended_once, held_by, holders, open_the_gate
 from tests.cluster.qcluster import DEADLINE, eventually
 from tests.shop.models import Entry
 
@@ -19,27 +20,6 @@ pytestmark = pytest.mark.cluster
 
 # Far more than any test waits: whoever takes over has not waited for a lease to end.
 LEASE = 300
-
-
-def holders(label: str) -> list[int]:
-    return list(Entry.objects.filter(label=f"{label}:held").order_by("id").values_list("value", flat=True))
-
-
-def held_by(label: str, times: int = 1) -> int:
-    eventually(lambda: len(holders(label)) >= times, f"attempt {times} of the action of {label}")
-    return holders(label)[times - 1]
-
-
-def open_the_gate(label: str) -> None:
-    Entry.objects.create(label=f"{label}:open")
-
-
-def assert_ended_once(run: Workflow, label: str, attempts: int) -> None:
-    assert workflow.join(run, DEADLINE) == Completed(label)
-    assert Entry.objects.filter(label=f"{label}:before").count() == 1
-    assert Entry.objects.filter(label=f"{label}:after").count() == 1
-    assert len(holders(label)) == attempts
-    assert workflow.steps(run).get(kind="action").attempts == attempts
 
 
 def test_another_worker_takes_over_from_one_that_was_killed(start_cluster: Start) -> None:

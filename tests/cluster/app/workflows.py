@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import signal
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
 from django_workflow import StepContext, WorkflowManager, action, current_step, mutation, workflow
+from tests.cluster.app import load as load  # its definitions are registered by this import
 from tests.shop.models import Entry
 
 reports = WorkflowManager("reports", cluster="reports")
@@ -47,6 +49,32 @@ async def holds(step: StepContext, label: str) -> str:
     await step.run_action(hold, label)
     await step.run_mutation(note, f"{label}:after")
     return label
+
+
+@action
+def kill_its_worker(label: str) -> None:
+    """Leave a mark, then die."""
+    Entry.objects.create(label=label, value=os.getpid())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@workflow.define(name="cluster.kills")
+async def kills(step: StepContext, label: str) -> None:
+    await step.run_action(kill_its_worker, label)
+
+
+@action
+def interrupt_itself(label: str) -> int:
+    """Leave a mark, and raise what no `except Exception` catches."""
+    Entry.objects.create(label=label, value=os.getpid())
+    if current_step().attempt == 1:
+        raise KeyboardInterrupt
+    return current_step().attempt
+
+
+@workflow.define(name="cluster.interrupts")
+async def interrupts(step: StepContext, label: str) -> int:
+    return await step.run_action(interrupt_itself, label)
 
 
 @reports.define(name="cluster.reported")

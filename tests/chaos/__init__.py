@@ -1,0 +1,1 @@
+"""`make chaos`: minutes of workflows in two clusters that are killed, stopped and starved in every way, and a ledger."""
