@@ -278,11 +278,10 @@ class Draft:
 
     def write(self) -> Changes:
         """Write all changes, in the caller's transaction, after its fence (R12, R20). Returns what else they entail."""
-        ids: dict[int, int] = {}
-        if self._new:
-            ids = steps.insert(self._workflow_id, [self._steps[number] for number in sorted(self._new)])
-        for number in sorted(self._changed):
-            steps.update(self._workflow_id, self._steps[number])
+        changed, new = (
+            [self._steps[number] for number in sorted(numbers)] for numbers in (self._changed, self._new)
+        )
+        ids = steps.update_and_insert(self._workflow_id, changed, new)
         if self._delivered:
             steps.deliver(self._workflow_id, [self._steps[number] for number in sorted(self._delivered)])
         if self._canceled:

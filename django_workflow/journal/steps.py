@@ -17,8 +17,10 @@ from uuid import UUID
 from django.db.models import Case, Value, When
 
 from django_workflow.handler.commands import Recorded
+from django_workflow.journal import writing
 from django_workflow.journal.clock import Now
 from django_workflow.journal.database import alias
+from django_workflow.journal.writing import Upsert
 from django_workflow.models import Step, StepQuerySet
 from django_workflow.states import StepKind, StepState
 
@@ -48,6 +50,22 @@ COLUMNS = (
     "rollback",
     "generation",
 )
+# What changes of a step that runs inside a turn: columns, and their fields of `Recorded`.
+_INLINE = (
+    ("result_text", "result"),
+    ("error_text", "error"),
+    ("state", "state"),
+    ("attempts", "attempts"),
+    ("history_text", "history"),
+    ("due_at", "due_at"),
+    ("seq", "seq"),
+    ("delivered_at", "delivered_at"),
+    ("started_at", "started_at"),
+    ("completed_at", "completed_at"),
+)
+# The same of a step that may have a row already (R4: without a lease).
+_OVER_INLINE = Upsert(("workflow_id", "number"), tuple(column for column, _ in _INLINE), unless="lease_owner")
+_NAMES = ("workflow_id", "created_at", "details_text", *COLUMNS[1:])
 UNSETTLED = (StepState.PENDING.value, StepState.RUNNING.value)
 DROP_BATCH = 1000
 
@@ -68,13 +86,23 @@ def load(workflow_ids: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
 
 def insert(workflow_id: UUID, steps: Sequence[Recorded]) -> dict[int, int]:
     """Write new steps, in one statement. Returns their primary keys by number, as far as the database tells them."""
-    rows = Step.objects.using(alias()).bulk_create(
-        [
-            Step(workflow_id=workflow_id, created_at=Now(), **dict(zip(COLUMNS[1:], step[1:], strict=True)))
-            for step in steps
-        ]
-    )
-    return {row.number: row.pk for row in rows if row.pk is not None}
+    return _write(workflow_id, steps, None)
+
+
+def update_and_insert(
+    workflow_id: UUID, changed: Sequence[Recorded], new: Sequence[Recorded]
+) -> dict[int, int]:
+    """`update()` of some steps and `insert()` of others, in one statement where the database can."""
+    if changed and new and writing.can_upsert():
+        return _write(workflow_id, [*changed, *new], _OVER_INLINE)
+    for step in changed:
+        update(workflow_id, step)
+    return insert(workflow_id, new) if new else {}
+
+
+def _write(workflow_id: UUID, steps: Sequence[Recorded], upsert: Upsert | None) -> dict[int, int]:
+    values = [(workflow_id, Now(), None, *step[1:]) for step in steps]
+    return dict(writing.insert(Step, _NAMES, values, returning=("number", "id"), upsert=upsert))
 
 
 def ids_of(workflow_id: UUID, numbers: Iterable[int]) -> dict[int, int]:
@@ -114,23 +142,8 @@ def find(workflow_id: UUID, number: int) -> Recorded | None:
 
 def update(workflow_id: UUID, step: Recorded) -> None:
     """Write what a turn changed of a step that runs inside it, or of a sleep: steps without a lease (R4)."""
-    Step.objects.using(alias()).filter(workflow_id=workflow_id, number=step.number, lease_owner=None).update(
-        **{column: getattr(step, field) for column, field in _INLINE}
-    )
-
-
-_INLINE = (
-    ("result_text", "result"),
-    ("error_text", "error"),
-    ("state", "state"),
-    ("attempts", "attempts"),
-    ("history_text", "history"),
-    ("due_at", "due_at"),
-    ("seq", "seq"),
-    ("delivered_at", "delivered_at"),
-    ("started_at", "started_at"),
-    ("completed_at", "completed_at"),
-)
+    where = {"workflow_id": workflow_id, "number": step.number, "lease_owner": None}
+    writing.update(Step, where, {column: getattr(step, field) for column, field in _INLINE})
 
 
 def deliver(workflow_id: UUID, steps: Sequence[Recorded]) -> None:

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import IntegrityError
-from django.db.models import Case, F, Value, When
+from django.db import IntegrityError, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Case, F, When
 
 from django_workflow.handler.options import StartOptions
 from django_workflow.journal import clock
-from django_workflow.journal.clock import Now
+from django_workflow.journal.clock import Now, Uncompiled
 from django_workflow.journal.database import alias, atomic, connection, retrying
 from django_workflow.keys import digest, label_digests
 from django_workflow.models import Event, Label, Step, Workflow
@@ -150,9 +151,37 @@ def wake(workflow_id: UUID, generation: int | None = None) -> bool:
     )
 
 
-def nearest_or_now(wakes: int, nearest: datetime | None) -> Case:
-    """R9: when a released workflow is due: at its nearest timer, or at once if inputs came since the claim."""
-    return Case(When(wakes=wakes, then=Value(nearest)), default=Now())
+class NearestOrNow(Uncompiled):
+    """R9: when a released workflow is due: at its nearest timer, or at once if inputs came since the claim.
+
+    Args:
+        wakes: the counter as it was at the claim.
+        nearest: the timer, or None.
+
+    """
+
+    output_field = models.DateTimeField()
+
+    def __init__(self, wakes: int, nearest: datetime | None) -> None:
+        super().__init__()
+        self._wakes = wakes
+        self._nearest = nearest
+
+    def text(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+        """See `Uncompiled`."""
+        timer = None if self._nearest is None else clock.to_db(connection, self._nearest)
+        counter = connection.ops.quote_name("wakes")
+        return f"CASE WHEN {counter} = %s THEN %s ELSE {clock.sql(connection)} END", [self._wakes, timer]
+
+
+class NextGeneration(Uncompiled):
+    """One generation more than the workflow has."""
+
+    output_field = models.PositiveIntegerField()
+
+    def text(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+        """See `Uncompiled`."""
+        return f"{connection.ops.quote_name('generation')} + 1", []
 
 
 # ── ending ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,7 +241,7 @@ def unwinding(ending: WorkflowState) -> dict[str, Any]:
     """The columns by which a workflow begins to run its rollbacks, to end in `ending` (R29)."""
     return {
         "ending": ending,
-        "generation": F("generation") + 1,
+        "generation": NextGeneration(),
         "due_at": Now(),
         "lease_owner": None,
         "setbacks": 0,
@@ -350,12 +379,10 @@ def prune(older_than: timedelta, limit: int) -> int:
     except OverflowError:
         return 0
     # A value, no expression: PostgreSQL uses no index for one that changes while it is computed.
-    old = (
-        Workflow.objects.using(alias())
-        .filter(completed_at__lt=before, parent=None)
-        .exclude(state=IN_PROGRESS)
-    )
-    ids = old.order_by("completed_at", "id").values_list("id", flat=True)
+    finished = Workflow.objects.using(alias()).filter(completed_at__lt=before).exclude(state=IN_PROGRESS)
+    old = finished.filter(parent=None)
+    # Roots by their depth: SQLite would take the index of parents for the better one, and sort all roots there are.
+    ids = finished.filter(depth=0).order_by("completed_at", "id").values_list("id", flat=True)
     gone = kept = 0
     # What has to stay must not hide what comes after it.
     while gone < limit and (found := list(ids[kept : kept + limit - gone])):

@@ -1,0 +1,187 @@
+"""Rows written without the ORM's compiler: it took three quarters of the time of a turn's statements.
+
+Rules of this file: a value reaches the database as its field prepares it, and errors do to an open transaction what
+they do when the ORM meets them; nothing else is the ORM's. Of expressions it takes those that need no compiler.
+For statements that each turn sends; all others are better read as querysets.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db import models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_workflow.fields import PayloadField
+from django_workflow.journal.clock import Uncompiled
+from django_workflow.journal.database import alias, connection
+
+# What every driver takes as it is. Not `bool`: databases differ in what they call true. Not a member of an enum.
+PLAIN = frozenset({int, float, str})
+
+
+class Upsert(NamedTuple):
+    """What an `insert()` does with a row that is there already."""
+
+    key: tuple[str, ...]  # the columns of a unique constraint
+    columns: tuple[str, ...]  # that are replaced
+    unless: str  # the column that keeps the row as it is, where it is not null
+
+
+def update(model: type[models.Model], where: Mapping[str, Any], values: Mapping[str, Any]) -> int:
+    """Set columns of the rows that match.
+
+    Args:
+        model: whose table.
+        where: the values to match, by name (`attname`); None matches null.
+        values: the values to set, by name.
+
+    Returns:
+        How many rows matched.
+
+    """
+    here = connection()
+    columns = _columns(here.vendor, model)
+    parameters: list[Any] = []
+    assigned = ", ".join(
+        [
+            f"{columns[name].quoted} = {_value(here, columns[name], value, parameters)}"
+            for name, value in values.items()
+        ]
+    )
+    matched = " AND ".join(
+        [
+            f"{columns[name].quoted} {'IS' if value is None else '='} "
+            f"{_value(here, columns[name], value, parameters)}"
+            for name, value in where.items()
+        ]
+    )
+    text = f"UPDATE {_table(here, model)} SET {assigned} WHERE {matched}"
+    with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
+        cursor.execute(text, parameters)
+        matching: int = cursor.rowcount
+    return matching
+
+
+def insert(
+    model: type[models.Model],
+    names: tuple[str, ...],
+    rows: Sequence[Sequence[Any]],
+    *,
+    returning: tuple[str, ...] = (),
+    upsert: Upsert | None = None,
+) -> list[tuple[Any, ...]]:
+    """Insert rows, in as few statements as the backend's limits allow.
+
+    Args:
+        model: whose table.
+        names: the columns by name (`attname`), all that must not be left out.
+        rows: their values, in the order of `names`.
+        returning: columns that are wanted back, by name.
+        upsert: update rows that are there; not on MariaDB and MySQL.
+
+    Returns:
+        The columns that were wanted, of each row that was written, in no order; nothing where the database can't.
+
+    """
+    here = connection()
+    by_name = _columns(here.vendor, model)
+    columns = [by_name[name] for name in names]
+    asks_back = bool(returning) and here.features.can_return_rows_from_bulk_insert
+    head, tail = _frame(here.vendor, model, names, returning if asks_back else (), upsert)
+    returned: list[tuple[Any, ...]] = []
+    with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
+        for batch in _batches(here, columns, rows):
+            parameters: list[Any] = []
+            values = ", ".join([_row(here, columns, row, parameters) for row in batch])
+            cursor.execute(f"{head}{values}{tail}", parameters)
+            if asks_back:
+                returned += cursor.fetchall()
+    return returned
+
+
+def can_upsert() -> bool:
+    """True where `insert()` knows `upsert`."""
+    # InnoDB would lock the gap beside a row that is there, in an order of its own (R20).
+    return connection().vendor in {"postgresql", "sqlite"}
+
+
+@functools.cache
+def _frame(
+    vendor: str,
+    model: type[models.Model],
+    names: tuple[str, ...],
+    returning: tuple[str, ...],
+    upsert: Upsert | None,
+) -> tuple[str, str]:
+    """What stands before and behind the values of an INSERT."""
+    table, columns = _table(connection(), model), _columns(vendor, model)
+
+    def listed(some: tuple[str, ...]) -> str:
+        return ", ".join(columns[name].quoted for name in some)
+
+    tail = ""
+    if upsert:
+        assigned = ", ".join(
+            f"{columns[name].quoted} = excluded.{columns[name].quoted}" for name in upsert.columns
+        )
+        kept = f"{table}.{columns[upsert.unless].quoted} IS NULL"
+        tail = f" ON CONFLICT ({listed(upsert.key)}) DO UPDATE SET {assigned} WHERE {kept}"
+    if returning:
+        tail += f" RETURNING {listed(returning)}"
+    return f"INSERT INTO {table} ({listed(names)}) VALUES ", tail
+
+
+def _batches(
+    here: BaseDatabaseWrapper, columns: Sequence[_Column], rows: Sequence[Sequence[Any]]
+) -> Iterator[Sequence[Sequence[Any]]]:
+    size = len(rows)
+    if size > 1:
+        size = max(1, here.ops.bulk_batch_size([column.field for column in columns], list(rows)))
+    for at in range(0, len(rows), size or 1):
+        yield rows[at : at + size]
+
+
+def _row(
+    here: BaseDatabaseWrapper, columns: Sequence[_Column], row: Sequence[Any], parameters: list[Any]
+) -> str:
+    texts = [_value(here, column, value, parameters) for column, value in zip(columns, row, strict=True)]
+    return f"({', '.join(texts)})"
+
+
+def _value(here: BaseDatabaseWrapper, column: _Column, value: Any, parameters: list[Any]) -> str:
+    """SQL for one value; what is a parameter is put with the others."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, Uncompiled):
+        text, own = value.text(here)
+        parameters += own
+        return text
+    if type(value) is datetime:
+        value = here.ops.adapt_datetimefield_value(value)
+    elif column.seals or type(value) not in PLAIN:
+        value = column.field.get_db_prep_save(value, here)
+    parameters.append(value)
+    return "%s"
+
+
+class _Column(NamedTuple):
+    quoted: str
+    field: models.Field[Any, Any]
+    seals: bool  # stores text in a form of its own
+
+
+@functools.cache
+def _columns(vendor: str, model: type[models.Model]) -> Mapping[str, _Column]:
+    quote = connection().ops.quote_name
+    return {
+        field.attname: _Column(quote(str(field.column)), field, isinstance(field, PayloadField))
+        for field in model._meta.concrete_fields
+    }
+
+
+def _table(here: BaseDatabaseWrapper, model: type[models.Model]) -> str:
+    return here.ops.quote_name(model._meta.db_table)
