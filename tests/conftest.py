@@ -1,6 +1,6 @@
 """What holds for every test: which database it runs on, which tests this run leaves out, and what a test may not leave.
 
-Rules of this file: ``WITHOUT`` names markers and, with a slash at the end, folders of ``tests/``, separated by commas;
+Rules of this file: ``WITHOUT`` names markers and, with a slash in them, folders and files of ``tests/``, separated by commas;
 tests that bear or lie in one of them are deselected (and counted as such), so that the command line's own ``-m`` stays
 free. What only PostgreSQL can do is left out elsewhere. The marker ``pure`` is set here: on tests that asked for no
 database. pytest-django refuses it to them, so that they do the same whatever it is.
@@ -57,7 +57,7 @@ def _left_out() -> set[str]:
 
 
 def _is_of(item: pytest.Item, name: str) -> bool:
-    if name.endswith("/"):
+    if "/" in name:
         return item.path.is_relative_to(TESTS / name)
     return item.get_closest_marker(name) is not None
 
