@@ -17,6 +17,15 @@ def start() -> None:
     os.environ[PORT] = str(port.result())
 
 
+async def call(number: int) -> int:
+    """Ask it, from another process: it waits, and says the number."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ[PORT]))
+    writer.write(f"{number}\n".encode())
+    answer = await reader.readline()
+    writer.close()
+    return int(answer)
+
+
 async def _serve(port: "Future[int]") -> None:
     server = await asyncio.start_server(_answer, "127.0.0.1", backlog=2000)
     port.set_result(server.sockets[0].getsockname()[1])

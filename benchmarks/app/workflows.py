@@ -1,12 +1,11 @@
 """What is measured: steps that do next to nothing and return a small dict, so that the engine is what costs."""
 
 import asyncio
-import os
 import time
 from datetime import UTC, datetime
 
+from benchmarks import slow_server
 from benchmarks.driver import NAP_SECONDS
-from benchmarks.slow_server import PORT
 from django_workflow import StepContext, action, mutation, query, workflow
 
 
@@ -47,11 +46,7 @@ async def actions(step: StepContext, steps: int) -> int:
 @action
 async def wait(number: int) -> dict[str, int | str]:
     """A call to somewhere that takes a second."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ[PORT]))
-    writer.write(f"{number}\n".encode())
-    answer = await reader.readline()
-    writer.close()
-    return {"number": int(answer), "answer": "waited"}
+    return {"number": await slow_server.call(number), "answer": "waited"}
 
 
 @workflow.define(name="benchmarks.waits")

@@ -69,4 +69,6 @@ class Environment:
 DBOS = Environment("dbos", ["dbos==3.4.0", "psycopg[binary]==3.3.9"])
 # absurdctl has the schema that the SDK works on.
 ABSURD = Environment("absurd", ["absurd-sdk==0.5.1", "absurdctl==0.5.1"])
-RESTATE = Environment("restate", ["restate-sdk==1.3.0", "hypercorn"], ["@restatedev/restate-server@1.7.12"])
+RESTATE = Environment(
+    "restate", ["restate-sdk==1.3.0", "hypercorn==0.18.0"], ["@restatedev/restate-server@1.7.12"]
+)
