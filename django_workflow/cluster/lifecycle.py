@@ -113,7 +113,7 @@ def _begin() -> None:
     from django_q.conf import Conf
     from django_q.tasks import _sync
 
-    from django_workflow.cluster import tasks, wakeups
+    from django_workflow.cluster import errand, tasks, wakeups
     from django_workflow.cluster.ticker import Ticker
     from django_workflow.engine.executor import executor
 
@@ -126,6 +126,7 @@ def _begin() -> None:
     ticker = Ticker(cluster, names, stopping=stopping, idle=idle)
     _worker = Worker(cluster, names, os.getppid(), _stop_event(stack), ticker)
     executor.meanwhile = tasks.go_on
+    errand.prepare()
     ticker.start()
 
 

@@ -5,8 +5,9 @@ dead process of its host had leased. Among the watchers of a cluster one leads, 
 wake-ups. The others ask the kernel whether their watcher lives, and look for themselves now and then. A
 process that has drained looks too: it may have written a timer that is due before anybody else looks.
 
-Where wake-ups are sent and nobody takes them, a worker that is idle drains in a thread of its own: django-q2's
-queue may be stuck (a worker was killed while it held the queue's lock), and no health check of its own shows it.
+Where wake-ups are sent and nobody takes them, a worker that is idle drains without one, in its main thread or in one of
+its own: django-q2's queue may be stuck (a worker was killed while it held the queue's lock), and no health check of its
+own shows it.
 
 Who leads also starts what schedules have due, and sweeps out what the retention doesn't keep.
 """
@@ -17,6 +18,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -25,6 +27,7 @@ from django_q.conf import Conf
 
 from django_workflow.cluster import wakeups
 from django_workflow.cluster.agenda import Agenda
+from django_workflow.cluster.errand import lend_main_thread
 from django_workflow.cluster.heads import HIDDEN, Call, Head
 from django_workflow.cluster.neighbours import Neighbours
 from django_workflow.cluster.retention import Sweeper
@@ -240,7 +243,7 @@ class Ticker:
     # ── helping out ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _help_out(self) -> None:
-        """Drain in a thread if wake-ups for this worker's own clusters are not taken while it is idle."""
+        """Drain if wake-ups for this worker's own clusters are not taken while it is idle, and don't wait for that."""
         if self._rescue is not None and self._rescue.is_alive():
             return
         now, patience = monotonic(), PATIENCE_SECONDS + Conf.POLL
@@ -256,18 +259,12 @@ class Ticker:
     def _drain(self, name: str, head: Head) -> None:
         done = 0
         try:
-            done = drain(
-                name,
-                seconds=settings.DRAIN_SECONDS,
-                stop=lambda: self._stopping() or not self._idle(),
-                timed=False,
-                executor=executor,
-            )
-        except Exception:
+            by_main = lend_main_thread(partial(self._work, name, timed=True))
+            done = self._work(name, timed=False) if by_main is None else by_main
+        except BaseException:
             logger.exception("A drain of the cluster %r outside of its queue ended early.", name)
         finally:
             head.probed(monotonic(), done)
-            connections.close_all()
         if done and monotonic() >= self._complain_at:
             self._complain_at = monotonic() + COMPLAINT_SECONDS
             logger.warning(
@@ -277,6 +274,18 @@ class Ticker:
                 PATIENCE_SECONDS,
                 done,
             )
+
+    def _work(self, name: str, *, timed: bool) -> int:
+        try:
+            return drain(
+                name,
+                seconds=settings.DRAIN_SECONDS,
+                stop=lambda: self._stopping() or not self._idle(),
+                timed=timed,
+                executor=executor,
+            )
+        finally:
+            connections.close_all()
 
     # ── failing ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,19 +7,18 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Event
 from time import monotonic
-
-from django.db import Error, connection
 
 from django_workflow.models import Workflow
 from django_workflow.testing import Harness
 from tests.chaos.faults import LEASE_SECONDS, Stage, in_a_thread, weighted
 from tests.chaos.service import Service
 from tests.chaos.takeovers import Takeovers, takeover_in_quiet
-from tests.cluster.ledger import Ledger, Load, settle, unfinished
+from tests.cluster.ledger import Ledger, Load, insist, settle, unfinished
 from tests.cluster.own_servers import OwnPostgres, OwnRedis
 from tests.cluster.qcluster import clock_off_by, eventually
 from tests.simulation import invariants
@@ -95,12 +94,8 @@ class Play:
             self._tend_for(self._random.uniform(0.2, 1.8) * options.every)
             self._stage.takeovers.disturb()
             (fault,) = self._random.choices(list(faults), list(faults.values()))
-            try:
-                done = fault(self._stage)
-            except Error as error:
-                # The database is just coming back, for us as for all.
-                done = f"given up: {error}".splitlines()[0]
-                connection.close()
+            # The database may be just coming back, for us as for all.
+            done = insist(partial(fault, self._stage))
             if done is not None:
                 self._faults[fault.__name__] += 1
                 say(f"{monotonic() - self._began_at:7.1f} s  {fault.__name__} {done}")
@@ -120,10 +115,10 @@ class Play:
         self._stage.wake_up(all_of_them=True)
         self._load.send_all()
         gives_up_at = monotonic() + self._options.patience
-        say(f"{monotonic() - self._began_at:7.1f} s  no more faults, {unfinished()} to end")
-        while unfinished() and monotonic() < gives_up_at:
+        say(f"{monotonic() - self._began_at:7.1f} s  no more faults, {insist(unfinished)} to end")
+        while insist(unfinished) and monotonic() < gives_up_at:
             self._tend_for(0.2)
-        say(f"{monotonic() - self._began_at:7.1f} s  {unfinished()} have not ended")
+        say(f"{monotonic() - self._began_at:7.1f} s  {insist(unfinished)} have not ended")
 
     # ── the report ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -73,13 +73,21 @@ class Load:
         self._insist(lambda: workflow.send_event(run, "go", value, key=f"{value}"))
 
     def _insist(self, call: Callable[[], R]) -> R:
-        while True:
-            try:
-                return call()
-            except Error:
-                self.repeated += 1
-                connection.close()
-                Event().wait(0.1)
+        return insist(call, self._repeat)
+
+    def _repeat(self) -> None:
+        self.repeated += 1
+
+
+def insist(call: Callable[[], R], repeat: Callable[[], object] = lambda: None) -> R:
+    """Call, again and again while the database fails it; `repeat` is told each time."""
+    while True:
+        try:
+            return call()
+        except Error:
+            repeat()
+            connection.close()
+            Event().wait(0.1)
 
 
 def _start(tag: str, shape: Shape) -> Workflow:

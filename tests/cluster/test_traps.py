@@ -11,9 +11,9 @@ from django.db import transaction
 from django_q.models import OrmQ
 
 from django_workflow import Completed, Failed, workflow
-from django_workflow.exceptions import StepInterrupted
+from django_workflow.exceptions import StepInterrupted, StepTimedOut
 from django_workflow.models import Workflow
-from tests.cluster.app.workflows import holds, interrupts, kills, marks
+from tests.cluster.app.workflows import holds, interrupts, kills, limited, marks
 from tests.cluster.conftest import Start
 from tests.cluster.holding import assert_ended_once, held_by, holders, open_the_gate
 from tests.cluster.own_servers import OwnRedis
@@ -55,12 +55,17 @@ def test_row_2_idle_workers_that_are_killed_leave_the_queue_locked_and_work_goes
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: len(set(cluster.workers()) - set(killed)) == len(killed), "workers in their place")
-    runs = [marks.start(f"{number}") for number in range(3)]
+    # Also what only a main thread can do, which waits for that lock: interrupt a body.
+    late = limited.start("late", seconds=60.0, limit=0.3)
+    runs = [marks.start("a"), limited.start("b", seconds=0.1, limit=30.0), marks.start("c")]
     for run in runs:
         status = workflow.join(run, DEADLINE)
         assert isinstance(status, Completed)
-        assert status.result not in killed
-    assert Entry.objects.count() == 6
+        assert status.result in set(cluster.workers()) - set(killed)
+    assert Entry.objects.exclude(label="late").count() == 5
+    failed = workflow.join(late, DEADLINE)
+    assert isinstance(failed, Failed)
+    assert failed.error.type.endswith(StepTimedOut.__name__)
     eventually(lambda: logged(cluster.log, "queue is stuck"), "a word about it in the log")
     assert not logged(cluster.log, "processing")  # all that while no message was taken
 

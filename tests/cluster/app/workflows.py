@@ -64,6 +64,19 @@ async def kills(step: StepContext, label: str) -> None:
 
 
 @action
+def sleep_for(label: str, seconds: float) -> int:
+    """Leave a mark; the value is the process that slept."""
+    Entry.objects.create(label=label, value=os.getpid())
+    Event().wait(seconds)
+    return os.getpid()
+
+
+@workflow.define(name="cluster.limited")
+async def limited(step: StepContext, label: str, seconds: float, limit: float) -> int:
+    return await step.using(timeout=limit).run_action(sleep_for, label, seconds)
+
+
+@action
 def interrupt_itself(label: str) -> int:
     """Leave a mark, and raise what no `except Exception` catches."""
     Entry.objects.create(label=label, value=os.getpid())
