@@ -21,6 +21,7 @@ from django_workflow.journal import clock, pauses, processes, slots, steps, writ
 from django_workflow.journal.clock import Now, TurnClock, lease
 from django_workflow.journal.database import alias, atomic, connection, retrying
 from django_workflow.journal.workflows import NearestOrNow, wake
+from django_workflow.journal.writing import AtMost
 from django_workflow.models import Process, Slot, Step, Workflow
 from django_workflow.states import BODY_KINDS, StepState, WorkflowState
 
@@ -353,7 +354,7 @@ def give_up(token: str, delay: timedelta) -> None:
 
 def extend(token: str) -> int:
     """Renew every lease of a token. How many it still holds; 0: all lost (R6)."""
-    rows = _workflows_of(token).update(due_at=Now(lease()))
+    rows: int = _workflows_of(token).update(due_at=Now(lease()))
     if _in_pools:
         slots.extend(token)
     if not rows:
@@ -498,12 +499,12 @@ def claim_step(
 
 def _claim_step(step: Runnable, state: str, owner: str | None, known: Known) -> bool:
     # Compare-and-set on what was seen: of several workers that saw it, one gets it.
-    seen = Step.objects.using(alias()).filter(id=step.id, state=state, lease_owner=owner, due_at__lte=Now())
+    seen = {"id": step.id, "state": state, "lease_owner": owner, "due_at": AtMost(Now())}
     leased = {"lease_owner": step.token, "due_at": Now(lease())}
     if step.pool not in known.limits:
-        return bool(seen.update(**leased))
+        return bool(writing.update(Step, seen, leased))
     with atomic():
-        if not seen.update(**leased):
+        if not writing.update(Step, seen, leased):
             return False
         if not take_slot(step.pool, known, step.token, owner):
             transaction.set_rollback(True, using=alias())  # R23: no place, no claim
@@ -570,29 +571,25 @@ def _select_due_steps(
 @retrying
 def start_step(claim: Runnable, history: str) -> bool:
     """Count an attempt, just before its body (R3). False: the claim is lost, begin nothing."""
-    return bool(
-        _claimed(claim).update(
-            state=StepState.RUNNING,
-            attempts=claim.attempts + 1,
-            history_text=history,
-            started_at=Now(),
-            due_at=Now(lease()),
-        )
-    )
+    started = {
+        "state": StepState.RUNNING,
+        "attempts": claim.attempts + 1,
+        "history_text": history,
+        "started_at": Now(),
+        "due_at": Now(lease()),
+    }
+    return bool(writing.update(Step, _claimed(claim, *steps.UNSETTLED), started))
 
 
 def back_off_step(claim: Runnable, delay: float, history: str) -> bool:
     """An attempt has failed; the next one is due after `delay` seconds, and no worker waits for it."""
-    return bool(
-        _claimed(claim)
-        .filter(state=StepState.RUNNING)
-        .update(
-            state=StepState.PENDING,
-            lease_owner=None,
-            due_at=Now(timedelta(seconds=delay)),
-            history_text=history,
-        )
-    )
+    given_back = {
+        "state": StepState.PENDING,
+        "lease_owner": None,
+        "due_at": Now(timedelta(seconds=delay)),
+        "history_text": history,
+    }
+    return bool(writing.update(Step, _claimed(claim, StepState.RUNNING), given_back))
 
 
 def holds(token: str) -> bool:
@@ -613,25 +610,25 @@ def settle_step(claim: Runnable, **columns: Any) -> bool:
     """
     if not wake(claim.workflow_id, claim.generation):
         return False
-    return bool(
-        _claimed(claim)
-        .filter(state=StepState.RUNNING)
-        .update(lease_owner=None, due_at=None, completed_at=Now(), **columns)
-    )
+    settled = {"lease_owner": None, "due_at": None, "completed_at": Now(), **columns}
+    return bool(writing.update(Step, _claimed(claim, StepState.RUNNING), settled))
 
 
 @retrying
 def set_back_step(claim: Runnable, delay: timedelta, history: str) -> bool:
     """Give a step back, due after `delay`. Pending again, so that the next claim doesn't take it for a crash (R15)."""
-    return bool(
-        _claimed(claim).update(
-            state=StepState.PENDING, lease_owner=None, due_at=Now(delay), history_text=history
-        )
-    )
+    given_back = {
+        "state": StepState.PENDING,
+        "lease_owner": None,
+        "due_at": Now(delay),
+        "history_text": history,
+    }
+    return bool(writing.update(Step, _claimed(claim, *steps.UNSETTLED), given_back))
 
 
-def _claimed(claim: Runnable) -> Any:
-    return Step.objects.using(alias()).filter(id=claim.id, lease_owner=claim.token, state__in=steps.UNSETTLED)
+def _claimed(claim: Runnable, *states: str) -> dict[str, Any]:
+    """The row of a claimed step, while it is claimed, in one of these states."""
+    return {"id": claim.id, "lease_owner": claim.token, "state": states}
 
 
 def anything_due(cluster: str | None, known: Known, *, without: Sequence[str] = ()) -> bool:

@@ -15,10 +15,9 @@ from uuid import UUID
 
 from django.db import IntegrityError, models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Case, F, When
 
 from django_workflow.handler.options import StartOptions
-from django_workflow.journal import clock
+from django_workflow.journal import clock, writing
 from django_workflow.journal.clock import Now, Uncompiled
 from django_workflow.journal.database import alias, atomic, connection, retrying
 from django_workflow.keys import digest, label_digests
@@ -136,19 +135,41 @@ def wake(workflow_id: UUID, generation: int | None = None) -> bool:
 
     False: it has finished (or begun a new generation), and the input is not for it.
     """
-    rows = Workflow.objects.using(alias()).filter(id=workflow_id, state=IN_PROGRESS)
+    where: dict[str, Any] = {"id": workflow_id, "state": IN_PROGRESS.value}
     if generation is not None:
-        rows = rows.filter(generation=generation)
-    return bool(
-        rows.update(
-            wakes=F("wakes") + 1,
-            due_at=Case(
-                # A live lease is not stolen, a workflow before its first turn keeps its start time, a parked one null.
-                When(lease_owner=None, started_at__isnull=False, paused=None, then=Now()),
-                default=F("due_at"),
-            ),
+        where["generation"] = generation
+    return bool(writing.update(Workflow, where, {"wakes": OneMore("wakes"), "due_at": NowUnlessHeld()}))
+
+
+class OneMore(Uncompiled):
+    """One more than a column has."""
+
+    output_field = models.PositiveBigIntegerField()
+
+    def __init__(self, column: str) -> None:
+        super().__init__()
+        self._column = column
+
+    def text(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+        """See `Uncompiled`."""
+        return f"{self._column} + 1", []
+
+
+class NowUnlessHeld(Uncompiled):
+    """R8: when a workflow is due that has got an input.
+
+    A live lease is not stolen, a workflow before its first turn keeps its start time, a parked one null.
+    """
+
+    output_field = models.DateTimeField()
+
+    def text(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+        """See `Uncompiled`."""
+        return (
+            "CASE WHEN lease_owner IS NULL AND started_at IS NOT NULL AND paused IS NULL "
+            f"THEN {clock.sql(connection)} ELSE due_at END",
+            [],
         )
-    )
 
 
 class NearestOrNow(Uncompiled):
@@ -170,18 +191,7 @@ class NearestOrNow(Uncompiled):
     def text(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
         """See `Uncompiled`."""
         timer = None if self._nearest is None else clock.to_db(connection, self._nearest)
-        counter = connection.ops.quote_name("wakes")
-        return f"CASE WHEN {counter} = %s THEN %s ELSE {clock.sql(connection)} END", [self._wakes, timer]
-
-
-class NextGeneration(Uncompiled):
-    """One generation more than the workflow has."""
-
-    output_field = models.PositiveIntegerField()
-
-    def text(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
-        """See `Uncompiled`."""
-        return f"{connection.ops.quote_name('generation')} + 1", []
+        return f"CASE WHEN wakes = %s THEN %s ELSE {clock.sql(connection)} END", [self._wakes, timer]
 
 
 # ── ending ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -241,7 +251,7 @@ def unwinding(ending: WorkflowState) -> dict[str, Any]:
     """The columns by which a workflow begins to run its rollbacks, to end in `ending` (R29)."""
     return {
         "ending": ending,
-        "generation": NextGeneration(),
+        "generation": OneMore("generation"),
         "due_at": Now(),
         "lease_owner": None,
         "setbacks": 0,

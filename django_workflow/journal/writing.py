@@ -31,12 +31,18 @@ class Upsert(NamedTuple):
     unless: str  # the column that keeps the row as it is, where it is not null
 
 
+class AtMost(NamedTuple):
+    """In a `where`: not more than this."""
+
+    value: Any
+
+
 def update(model: type[models.Model], where: Mapping[str, Any], values: Mapping[str, Any]) -> int:
     """Set columns of the rows that match.
 
     Args:
         model: whose table.
-        where: the values to match, by name (`attname`); None matches null.
+        where: the values to match, by name (`attname`); None matches null, a tuple each of its members.
         values: the values to set, by name.
 
     Returns:
@@ -54,8 +60,7 @@ def update(model: type[models.Model], where: Mapping[str, Any], values: Mapping[
     )
     matched = " AND ".join(
         [
-            f"{columns[name].quoted} {'IS' if value is None else '='} "
-            f"{_value(here, columns[name], value, parameters)}"
+            f"{columns[name].quoted} {_condition(here, columns[name], value, parameters)}"
             for name, value in where.items()
         ]
     )
@@ -150,6 +155,19 @@ def _row(
 ) -> str:
     texts = [_value(here, column, value, parameters) for column, value in zip(columns, row, strict=True)]
     return f"({', '.join(texts)})"
+
+
+def _condition(here: BaseDatabaseWrapper, column: _Column, value: Any, parameters: list[Any]) -> str:
+    match value:
+        case None:
+            return "IS NULL"
+        case AtMost(most):
+            return f"<= {_value(here, column, most, parameters)}"
+        case tuple():
+            listed = [_value(here, column, each, parameters) for each in value]
+            return f"IN ({', '.join(listed)})"
+        case _:
+            return f"= {_value(here, column, value, parameters)}"
 
 
 def _value(here: BaseDatabaseWrapper, column: _Column, value: Any, parameters: list[Any]) -> str:
