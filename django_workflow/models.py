@@ -175,8 +175,10 @@ class Workflow(models.Model):
                 fields=["lease_owner"], condition=Q(lease_owner__isnull=False), name="workflow_leased"
             ),
             models.Index(fields=["-created_at", "-id"], name="workflow_newest"),
-            models.Index(fields=["definition", "state", "-created_at"], name="workflow_definition"),
-            models.Index(fields=["state", "-created_at"], name="workflow_state"),
+            # Each in the whole order of the list, so that a page is read and nothing is sorted.
+            models.Index(fields=["definition", "-created_at", "-id"], name="workflow_of"),
+            models.Index(fields=["definition", "state", "-created_at", "-id"], name="workflow_definition"),
+            models.Index(fields=["state", "-created_at", "-id"], name="workflow_state"),
             models.Index(
                 fields=["completed_at"], condition=Q(completed_at__isnull=False), name="workflow_completed"
             ),

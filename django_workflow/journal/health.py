@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from django_workflow.health import ClusterHealth, Health, PauseHealth
@@ -30,7 +30,7 @@ def look() -> Health:
         oldest_due=due.oldest_due_age(),
         ticker_seen=seen,
         clusters=_clusters(workers),
-        unknown=_unknown(workers),
+        unknown=_unknown(workers, now),
         pauses=tuple(
             PauseHealth(pause.cluster, pause.reason)
             for pause in Pause.objects.using(alias()).order_by("name")
@@ -43,15 +43,16 @@ def _clusters(workers: list[Process]) -> tuple[ClusterHealth, ...]:
     busy = set()
     for model in (Workflow, Step):
         leased = model._default_manager.using(alias()).filter(lease_owner__isnull=False)
-        owners = leased.values_list("lease_owner", flat=True)[:LIMIT]
+        owners = leased.order_by().values_list("lease_owner", flat=True)[:LIMIT]
         busy |= {owner.partition(":")[0] for owner in owners if owner}
     of = Counter(worker.cluster for worker in workers)
     working = Counter(worker.cluster for worker in workers if worker.id.hex in busy)
     return tuple(ClusterHealth(name, count, working[name]) for name, count in sorted(of.items()))
 
 
-def _unknown(workers: list[Process]) -> tuple[tuple[str, int], ...]:
+def _unknown(workers: list[Process], now: datetime) -> tuple[tuple[str, int], ...]:
     known = {(name, version) for worker in workers for name, version in json.loads(worker.definitions_text)}
-    overdue = Workflow.objects.using(alias()).filter(due_at__lt=Now(-PATIENCE), lease_owner=None)
+    # A value, no expression: PostgreSQL uses no index for one that changes while it is computed.
+    overdue = Workflow.objects.using(alias()).filter(due_at__lt=now - PATIENCE, lease_owner=None)
     due_ones = set(overdue.order_by("due_at").values_list("definition", "version")[:LIMIT])
     return tuple(sorted(due_ones - known))

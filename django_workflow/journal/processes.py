@@ -173,9 +173,10 @@ def release_dead(process: Process) -> int:
     The tokens stay, since the next claim sees by them that it takes over from a crash. Each statement stands
     for itself: repeating them does no harm, and no lock is held from one to the next.
     """
-    held = {"lease_owner__startswith": f"{process.id.hex}:", "due_at__gt": Now()}
+    held = {"lease_owner__isnull": False, "lease_owner__startswith": f"{process.id.hex}:"}
     freed = sum(
-        rows.using(database.alias()).filter(lease_owner__isnull=False, **held).update(due_at=Now())
+        # "Not due yet" in words that keep SQLite from going through all that sleeps.
+        rows.using(database.alias()).filter(**held).exclude(due_at__lte=Now()).update(due_at=Now())
         for rows in (Workflow.objects, Step.objects, Slot.objects)
     )
     _rows().filter(id=process.id).delete()

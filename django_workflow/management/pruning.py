@@ -107,7 +107,7 @@ def _batches(older_than: timedelta, definition: str | None, size: int) -> Iterat
 
 def _old(older_than: timedelta, definition: str | None) -> WorkflowQuerySet:
     """Roots that finished longer ago; children go with them."""
-    found = workflow.list(definition).finished().filter(parent=None)
+    found = workflow.list(definition).finished().filter(depth=0)
     try:
         return found.filter(completed_at__lt=workflow.now() - older_than)
     except OverflowError:

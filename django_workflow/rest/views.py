@@ -26,7 +26,7 @@ from django_workflow.models import Workflow, WorkflowQuerySet
 from django_workflow.rest import bodies, etags, filters, shapes
 from django_workflow.rest.base import WorkflowAPIView
 from django_workflow.rest.idempotency import key_of
-from django_workflow.rest.pagination import InJournalOrder, NewestFirst
+from django_workflow.rest.pagination import InJournalOrder
 from django_workflow.rest.problems import Problem, WrongField, of_fields
 from django_workflow.rest.starting import Start
 from django_workflow.rest.stream import EventStream, EventStreamRenderer
@@ -81,7 +81,7 @@ class WorkflowViewSet(ViewSetMixin, WorkflowAPIView):
     def list(self, request: Request) -> Response:
         """Workflows, the newest first, without payloads."""
         rows = filters.narrowed(self.get_queryset(), request.query_params).defer(*shapes.PAYLOADS)
-        pages = NewestFirst()
+        pages = filters.pages(request.query_params)
         page = pages.paginate_queryset(rows, request, self)
         return pages.get_paginated_response([shapes.entry(run, self._values(run)) for run in page])
 

@@ -3,15 +3,13 @@
 The tables are filled, counted by the database (ANALYZE), and the very statements that the code sends are explained.
 """
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
-from django.test.utils import CaptureQueriesContext
+from django.db import transaction
 
 from django_workflow import StepContext, WorkflowManager, workflow
 from django_workflow.engine.drain import known
@@ -21,6 +19,7 @@ from django_workflow.keys import label_digests
 from django_workflow.models import Event, Label, Slot, Step, Workflow
 from tests.behaviours.bodies import act
 from tests.engine.committed import committed
+from tests.engine.plans import analyze, explained, full_scans, sent_by
 from tests.shop.workflows import echo
 
 pytestmark = committed  # ANALYZE commits on MariaDB
@@ -99,72 +98,6 @@ def filled(transactional_db: None) -> Workflow:
         Slot.objects.bulk_create([Slot(pool="plans", n=n) for n in (1, 2, 3)])
     analyze()
     return run
-
-
-def analyze() -> None:
-    tables = [model._meta.db_table for model in (Workflow, Step, Label, Event, Slot)]
-    with connection.cursor() as cursor:
-        for table in tables:
-            cursor.execute(f"ANALYZE {'TABLE ' if connection.vendor == 'mysql' else ''}{table}")
-            if connection.vendor == "mysql":
-                cursor.fetchall()
-
-
-def explained(sql: str) -> list[str]:
-    """The plan of a statement, a line for each of its parts."""
-    with connection.cursor() as cursor:
-        match connection.vendor:
-            case "sqlite":
-                cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
-                return [str(row[-1]) for row in cursor.fetchall()]
-            case "postgresql":
-                cursor.execute(f"EXPLAIN {sql}")
-                return [str(row[0]) for row in cursor.fetchall()]
-            case _:
-                cursor.execute(f"EXPLAIN {sql}")
-                names = [column[0] for column in cursor.description]
-                rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-                return [
-                    f"{row['table']} type={row['type']} key={row['key']} rows={row['rows']}" for row in rows
-                ]
-
-
-def full_scans(plan: list[str]) -> list[str]:
-    """The parts of a plan that read a whole big table."""
-    tables = [model._meta.db_table for model in (Workflow, Step, Label, Event)]
-    match connection.vendor:
-        case "sqlite":
-            # "SCAN x USING INDEX" in an order that a LIMIT cuts short is a short stretch of the index.
-            return [
-                line
-                for line in plan
-                if re.match(r"SCAN (?!CONSTANT|\(|p\b|h\b|a\b|moment)", line)
-                and "USING" not in line
-                and _names_big(line, tables)
-            ]
-        case "postgresql":
-            return [
-                line
-                for line in plan
-                if "Seq Scan on" in line and any(f"on {table}" in line for table in tables)
-            ]
-        case _:
-            return [line for line in plan if "type=ALL" in line and _names_big(line, tables)]
-
-
-def _names_big(line: str, tables: list[str]) -> bool:
-    # Aliases of raw statements: w is a workflow, s a step.
-    return any(re.search(rf"\b{name}\b", line) for name in [*tables, "w", "s"])
-
-
-def sent_by(call: Callable[[], Any]) -> list[str]:
-    """The statements of a call that read or change big tables, with their parameters in place."""
-    with CaptureQueriesContext(connection) as captured:
-        call()
-    tables = [model._meta.db_table for model in (Workflow, Step, Label, Event)]
-    sent = [str(each["sql"]) for each in captured.captured_queries]
-    reading = [sql for sql in sent if re.match(r"\s*(SELECT|UPDATE|DELETE|WITH|\()", sql)]
-    return [sql for sql in reading if any(table in sql for table in tables)]
 
 
 def token() -> str:
