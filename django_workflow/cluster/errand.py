@@ -13,9 +13,10 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import SemLock
 from types import FrameType
+from typing import Any
 
 from django_q.queues import Queue
 
@@ -41,12 +42,18 @@ class _Errand:
 
 
 _errand: _Errand | None = None
+_queue: Any = None  # from which this worker takes its messages; None where it wasn't found
 _ready = False
 
 
-def prepare() -> None:
-    """Let this worker's main thread be lent. For the main thread, once in a process."""
-    global _ready
+def prepare(queue: Any) -> None:
+    """Let this worker's main thread be lent. For the main thread, once in a process.
+
+    Args:
+        queue: the queue from which this worker takes its messages; None: unknown.
+    """
+    global _queue, _ready
+    _queue = queue
     if SIGNAL is not None and signal.getsignal(SIGNAL) == signal.SIG_DFL:
         signal.signal(SIGNAL, _called)
         _ready = True
@@ -64,15 +71,21 @@ def lend_main_thread(work: Callable[[], int]) -> int | None:
     """
     global _errand
     main = threading.main_thread().ident
-    if not _ready or main is None or not _waits_in_line(sys._current_frames().get(main)):
+    if not _ready or main is None or SIGNAL is None or not _waits_in_line(_main_frame()):
         return None
     _errand = errand = _Errand(work)
-    assert SIGNAL is not None
     signal.pthread_kill(main, SIGNAL)
     errand.ended.wait()
     if errand.error is not None:
         raise errand.error
     return errand.done
+
+
+def has_unread_message() -> bool:
+    """True iff the queue has a message while the main thread waits for the lock: whoever holds that doesn't read."""
+    if _queue is None or not any(map(_waits_in_line, _stack(_main_frame()))):
+        return False
+    return bool(_queue._reader.poll(0))
 
 
 def _called(_: int, frame: FrameType | None) -> None:
@@ -88,8 +101,18 @@ def _called(_: int, frame: FrameType | None) -> None:
 
 
 def _waits_in_line(frame: FrameType | None) -> bool:
+    """True iff this frame waits for a lock of the queue; what is done on top of that is in other frames."""
     if frame is None or frame.f_code is not SemLock.__enter__.__code__:
         return False
-    while frame is not None and frame.f_code is not Queue.get.__code__:
+    return any(below.f_code is Queue.get.__code__ for below in _stack(frame))
+
+
+def _main_frame() -> FrameType | None:
+    ident = threading.main_thread().ident
+    return sys._current_frames().get(ident) if ident is not None else None
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
         frame = frame.f_back
-    return frame is not None

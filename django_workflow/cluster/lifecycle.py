@@ -126,7 +126,7 @@ def _begin() -> None:
     ticker = Ticker(cluster, names, stopping=stopping, idle=idle)
     _worker = Worker(cluster, names, os.getppid(), _stop_event(stack), ticker)
     executor.meanwhile = tasks.go_on
-    errand.prepare()
+    errand.prepare(_task_queue(stack))
     ticker.start()
 
 
@@ -139,6 +139,15 @@ def _stop_event(stack: list[FrameType]) -> Any:
         if isinstance(sentinel, Sentinel):
             return getattr(sentinel, "stop_event", None)
     return None
+
+
+def _task_queue(stack: list[FrameType]) -> Any:
+    """The queue that the cluster's pusher fills: this signal is sent from the worker's own loop, which has it."""
+    from django_q.worker import worker
+
+    return next(
+        (frame.f_locals.get("task_queue") for frame in stack if frame.f_code is worker.__code__), None
+    )
 
 
 def _is_set(event: Any) -> bool:

@@ -7,7 +7,7 @@ process that has drained looks too: it may have written a timer that is due befo
 
 Where wake-ups are sent and nobody takes them, a worker that is idle drains without one, in its main thread or in one of
 its own: django-q2's queue may be stuck (a worker was killed while it held the queue's lock), and no health check of its
-own shows it.
+own shows it. While a message lies there that nobody reads, it does so whoever else takes work meanwhile.
 
 Who leads also starts what schedules have due, and sweeps out what the retention doesn't keep.
 """
@@ -27,7 +27,7 @@ from django_q.conf import Conf
 
 from django_workflow.cluster import wakeups
 from django_workflow.cluster.agenda import Agenda
-from django_workflow.cluster.errand import lend_main_thread
+from django_workflow.cluster.errand import has_unread_message, lend_main_thread
 from django_workflow.cluster.heads import HIDDEN, Call, Head
 from django_workflow.cluster.neighbours import Neighbours
 from django_workflow.cluster.retention import Sweeper
@@ -49,6 +49,7 @@ SWEEP_SECONDS: Final = 600.0  # between two sweeps for the rows of processes tha
 SLACK_SECONDS: Final = 0.002  # to come after a timer by the database's clock, not a hair before it
 FOREIGN_AFTER: Final = timedelta(seconds=2)  # by then another cluster's own ticker would have announced it
 PATIENCE_SECONDS: Final = 1.5  # for a wake-up to be taken, besides the broker's own poll
+STUCK_SECONDS: Final = 3.0  # with a message that nobody reads, after which the queue is taken to be stuck
 QUEUE_PATIENCE_SECONDS: Final = 5.0  # a wake-up as often goes into a queue that others keep full
 YIELD_SECONDS: Final = 0.05  # by which who doesn't lead is later than the leader, that one wake-up be enough
 COMPLAINT_SECONDS: Final = 60.0  # between two log records about a queue that is stuck
@@ -87,7 +88,9 @@ class Ticker:
         )
         self._rescue: threading.Thread | None = None
         self._failures = 0
+        self._stuck = False  # True iff django-q2's queue is
         # Monotonic seconds.
+        self._unread_since: float | None = None
         self._looked_at = 0.0
         self._look_at = 0.0
         self._renew_at = 0.0
@@ -122,6 +125,7 @@ class Ticker:
             self._alert = True
             self._look_at = min(self._look_at, self._looked_at + settings.TICK_SECONDS)
             self._agenda.hasten()
+        self._look_after_the_queue()
         watching = self._is_watching()
         if watching:
             self._watch()
@@ -242,6 +246,23 @@ class Ticker:
 
     # ── helping out ──────────────────────────────────────────────────────────────────────────────────────────
 
+    def _look_after_the_queue(self) -> None:
+        now = monotonic()
+        if not has_unread_message():
+            self._unread_since, self._stuck = None, False
+            return
+        self._unread_since = self._unread_since or now
+        if not self._stuck and now - self._unread_since >= STUCK_SECONDS:
+            self._stuck = True
+            logger.error(
+                "django-q2's queue of the cluster %r is stuck: it has a message, and this worker waits for the lock to "
+                "read it, which somebody took along who was killed. Its workers look for work themselves, until the "
+                "cluster is restarted.",
+                self._cluster,
+            )
+        if self._stuck:
+            self._look_at = min(self._look_at, self._looked_at + WATCH_SECONDS)
+
     def _help_out(self) -> None:
         """Drain if wake-ups for this worker's own clusters are not taken while it is idle, and don't wait for that."""
         if self._rescue is not None and self._rescue.is_alive():
@@ -249,7 +270,7 @@ class Ticker:
         now, patience = monotonic(), PATIENCE_SECONDS + Conf.POLL
         for name in self._names:
             head = self._heads.get(name)
-            if head is not None and head.is_neglected(now, patience) and self._idle():
+            if head is not None and head.is_neglected(now, 0.0 if self._stuck else patience) and self._idle():
                 self._rescue = threading.Thread(
                     target=self._drain, args=(name, head), name="django_workflow rescue", daemon=True
                 )

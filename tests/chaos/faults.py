@@ -34,8 +34,10 @@ class Stage:
     asleep: list[tuple[float, int]] = field(default_factory=list)  # until when, and who
 
     def some_service(self) -> Service | None:
-        """One of the clusters that run."""
-        running = [each for each in self.services if not each.is_stopping()]
+        """One of the clusters that are at work."""
+        running = [
+            each for each in self.services if not each.is_stopping() and each.cluster.logged("ready for work")
+        ]
         return self.random.choice(running) if running else None
 
     def survivors(self) -> int:
@@ -159,10 +161,10 @@ def weighted(stage: Stage) -> dict[Fault, int]:
         kill_a_worker: 10,
         kill_the_pusher: 2,
         kill_the_monitor: 2,
-        kill_the_sentinel: 2,
-        kill_a_cluster: 3,
-        stop_a_cluster: 3,
-        terminate_a_group: 2,
+        kill_the_sentinel: 1,
+        kill_a_cluster: 2,
+        stop_a_cluster: 2,
+        terminate_a_group: 1,
         put_a_worker_to_sleep: 4,
     }
     if stage.postgres is not None:

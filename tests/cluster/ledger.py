@@ -162,7 +162,9 @@ def _count_attempts(ledger: Ledger, begun: Mapping[str, int]) -> None:
     for mark in begun:
         name, _, attempt = mark.rpartition("@")
         bodies.setdefault(name, []).append(int(attempt))
-    for step in Step.objects.filter(kind="action").select_related("workflow"):
+    for step in Step.objects.filter(kind="action", workflow__definition__startswith="load.").select_related(
+        "workflow"
+    ):
         mark = step.args["mark"]
         seen = bodies.pop(mark, [])
         ledger.actions[step.attempts] += 1

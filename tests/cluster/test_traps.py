@@ -17,7 +17,7 @@ from tests.cluster.app.workflows import holds, interrupts, kills, limited, marks
 from tests.cluster.conftest import Start
 from tests.cluster.holding import assert_ended_once, held_by, holders, open_the_gate
 from tests.cluster.own_servers import OwnRedis
-from tests.cluster.qcluster import DEADLINE, eventually, python
+from tests.cluster.qcluster import DEADLINE, QCluster, eventually, python
 from tests.shop.models import Entry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.postgres]
@@ -46,15 +46,20 @@ def test_rows_1_and_13_a_message_that_is_sent_again_and_again_and_a_time_limit_o
     assert holder in cluster.workers()
 
 
+def kill_idle_workers(cluster: QCluster) -> list[int]:
+    """Kill all at once: one of them waits for a message and holds the lock, the others wait for the lock."""
+    killed = cluster.workers()
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: len(set(cluster.workers()) - set(killed)) == len(killed), "workers in their place")
+    return killed
+
+
 def test_row_2_idle_workers_that_are_killed_leave_the_queue_locked_and_work_goes_on(
     start_cluster: Start,
 ) -> None:
     cluster = start_cluster(LEASE_SECONDS=LEASE)
-    killed = cluster.workers()
-    # One of them waits for a message and holds the lock; the other one waits for the lock.
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    eventually(lambda: len(set(cluster.workers()) - set(killed)) == len(killed), "workers in their place")
+    killed = kill_idle_workers(cluster)
     # Also what only a main thread can do, which waits for that lock: interrupt a body.
     late = limited.start("late", seconds=60.0, limit=0.3)
     runs = [marks.start("a"), limited.start("b", seconds=0.1, limit=30.0), marks.start("c")]
@@ -68,6 +73,28 @@ def test_row_2_idle_workers_that_are_killed_leave_the_queue_locked_and_work_goes
     assert failed.error.type.endswith(StepTimedOut.__name__)
     eventually(lambda: logged(cluster.log, "queue is stuck"), "a word about it in the log")
     assert not logged(cluster.log, "processing")  # all that while no message was taken
+
+
+def test_row_2_a_locked_queue_is_told_of_and_its_workers_work_though_another_cluster_does(
+    start_cluster: Start,
+) -> None:
+    stuck = start_cluster(LEASE_SECONDS=LEASE)
+    kill_idle_workers(stuck)
+    living = start_cluster(LEASE_SECONDS=LEASE)
+    labels = iter(range(1000))
+
+    def the_stuck_one_works() -> bool:
+        # More than the other cluster can do, so that somebody takes work all the time.
+        while Workflow.objects.in_progress().count() < 8:
+            limited.start(f"{next(labels)}", seconds=0.2, limit=30.0)
+        return Entry.objects.filter(value__in=stuck.workers()).exists()
+
+    eventually(the_stuck_one_works, "work by the cluster whose queue is stuck")
+    eventually(lambda: logged(stuck.log, "is stuck: it has a message"), "a word about it in its log")
+    assert Entry.objects.filter(value__in=living.workers()).exists()
+    assert not logged(living.log, "is stuck")
+    eventually(lambda: not Workflow.objects.in_progress().exists(), "the end of all")
+    assert Entry.objects.count() == Entry.objects.values("label").distinct().count()
 
 
 def test_row_3_a_signal_to_all_processes_at_once(start_cluster: Start) -> None:
