@@ -113,7 +113,7 @@ class Play:
 
     def _calm_down(self) -> None:
         self._stage.wake_up(all_of_them=True)
-        self._load.send_all()
+        self._load.finish()
         gives_up_at = monotonic() + self._options.patience
         say(f"{monotonic() - self._began_at:7.1f} s  no more faults, {insist(unfinished)} to end")
         while insist(unfinished) and monotonic() < gives_up_at:
@@ -123,7 +123,7 @@ class Play:
     # ── the report ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _report(self) -> bool:
-        ledger = settle(self._load.shapes)
+        ledger = settle(self._load)
         problems = [*ledger.problems, *_stuck(), *_broken_promises()]
         say("")
         for line in self._lines(ledger):
@@ -184,7 +184,7 @@ def _broken_promises() -> list[str]:
     """What the rows say: P2 to P10, replays included."""
     ended = [run for run in Workflow.objects.all() if run.finished]
     try:
-        invariants.check(ended, Harness())
+        invariants.check(ended, Harness(), lambda step: str(step.args.get("mark", step.args.get("label"))))
     except AssertionError as error:
         return str(error).splitlines()
     return []

@@ -15,6 +15,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.db import Error, connection
+from django.db.models import Q, QuerySet
 
 from django_workflow.models import Step, Workflow
 from tests.cluster.app.load import SHAPES, Shape, ended
@@ -32,7 +33,9 @@ class Load:
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
         self.shapes: dict[str, Shape] = {}  # by tag
+        self.canceled: dict[str, int] = {}  # by tag: the marks that there were when its cancel had committed
         self._unsent: list[tuple[UUID, int]] = []
+        self._uncanceled: list[str] = []
         self.repeated = 0  # calls that the database has failed
 
     def start(self, count: int, seconds: float = 0.0) -> None:
@@ -44,6 +47,8 @@ class Load:
             self.start_one(*self._random.choices(names, weights))
             if self._random.random() < 0.5:
                 self.send_some()
+            if self._random.random() < 0.2:
+                self.cancel_one()
 
     def start_one(self, name: str) -> None:
         """Start one of this shape."""
@@ -52,6 +57,8 @@ class Load:
         run = self._insist(partial(_start, tag, SHAPES[name]))
         if name == "waits":
             self._unsent += [(run.id, 0), (run.id, 1)]
+        if name == "canceled":
+            self._uncanceled.append(tag)
 
     def send_some(self) -> None:
         """Send the events of one workflow, before it waits for them or after."""
@@ -62,10 +69,19 @@ class Load:
                 self._send(*each)
                 self._unsent.remove(each)
 
-    def send_all(self) -> None:
-        """Send all events that are still to be sent."""
+    def cancel_one(self) -> None:
+        """Cancel one of those that are there for that, wherever it is."""
+        if self._uncanceled:
+            tag = self._uncanceled.pop(self._random.randrange(len(self._uncanceled)))
+            self._insist(lambda: Workflow.objects.get(key=tag).cancel("by the load"))
+            self.canceled[tag] = self._insist(_marks_of(tag).count)
+
+    def finish(self) -> None:
+        """Send all events that are still to be sent, and cancel what is still to be canceled."""
         while self._unsent:
             self.send_some()
+        while self._uncanceled:
+            self.cancel_one()
 
     def _send(self, run: UUID, value: int) -> None:
         from django_workflow import workflow
@@ -88,6 +104,12 @@ def insist(call: Callable[[], R], repeat: Callable[[], object] = lambda: None) -
             repeat()
             connection.close()
             Event().wait(0.1)
+
+
+def _marks_of(tag: str) -> QuerySet[Entry]:
+    """The marks of mutations of a workflow and its children."""
+    marks = Entry.objects.filter(Q(label__startswith=f"{tag}/") | Q(label__startswith=f"{tag}."))
+    return marks.exclude(label__contains="@").exclude(label=f"{tag}/end")
 
 
 def _start(tag: str, shape: Shape) -> Workflow:
@@ -123,22 +145,24 @@ def unfinished() -> int:
     return Workflow.objects.in_progress().count()
 
 
-def settle(shapes: Mapping[str, Shape]) -> Ledger:
-    """Hold what the workflows of these tags have left against what they had to leave."""
-    ledger = Ledger(started=len(shapes))
+def settle(load: Load) -> Ledger:
+    """Hold what the workflows of a load have left against what they had to leave."""
+    ledger = Ledger(started=len(load.shapes))
     entries = Entry.objects.filter(label__contains="/")
     marks = Counter(entries.exclude(label__contains="@").values_list("label", flat=True))
     begun = Counter(entries.filter(label__contains="@").values_list("label", flat=True))
     runs = {run.key: run for run in Workflow.objects.exclude(key=None)}
-    for tag, shape in shapes.items():
+    for tag, shape in load.shapes.items():
         if (run := runs.pop(tag, None)) is None:
             ledger.lost.append(f"the workflow {tag}")
             continue
         ledger.endings[run.state] += 1
         ledger.wrong += _ending(tag, shape, run)
         owed = {f"{tag}{mark}" for mark in shape.marks(run.result) | {"/end"}}
-        ledger.expected += len(owed)
+        ledger.expected += len(owed) + load.canceled.get(tag, 0)
         ledger.lost += sorted(owed - marks.keys())
+        if tag in load.canceled and (late := _marks_of(tag).count() - load.canceled[tag]):
+            ledger.wrong.append(f"{late} marks of {tag} after its cancel")
     ledger.wrong += [f"the workflow {key}, which nobody started" for key in runs]
     ledger.doubled += [f"{mark}, {times} times" for mark, times in marks.items() if times > 1]
     ledger.found = marks.total()

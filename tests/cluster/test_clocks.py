@@ -40,7 +40,7 @@ def test_one_cluster_is_an_hour_ahead_and_one_an_hour_behind(start_cluster: Star
     late = {label: start_late(clusters[label], label, shift) for label, shift in shifts.items()}
     load = Load(seed=2)
     load.start(12)
-    load.send_all()
+    load.finish()
     for label, run in late.items():
         assert workflow.join(run, DEADLINE) == Completed(label)
         row = workflow.get(run)
@@ -50,7 +50,7 @@ def test_one_cluster_is_an_hour_ahead_and_one_an_hour_behind(start_cluster: Star
         assert sleep.delivered_at is not None
         assert sleep.delivered_at >= sleep.created_at + timedelta(seconds=0.5)
     eventually(lambda: not unfinished(), "the end of all")
-    assert settle(load.shapes).problems == []
+    assert settle(load).problems == []
 
 
 def test_the_only_cluster_is_an_hour_behind(start_cluster: Start) -> None:

@@ -19,9 +19,9 @@ LONG = 60.0
 
 def the_end(load: Load) -> Ledger:
     """All that was started has ended, and left what it had to, once."""
-    load.send_all()
+    load.finish()
     eventually(lambda: not unfinished(), "the end of all", LONG)
-    ledger = settle(load.shapes)
+    ledger = settle(load)
     assert ledger.problems == []
     assert ledger.expected == ledger.found > 0
     return ledger

@@ -20,7 +20,8 @@ def run_all(harness: Harness, *names: str) -> Load:
     load = Load(seed=1)
     for name in names:
         load.start_one(name)
-    load.send_all()
+    harness.drain()
+    load.finish()
     for _ in range(20):
         harness.drain()
         harness.advance(timedelta(seconds=5))
@@ -38,11 +39,11 @@ def again(label: str) -> None:
 
 def test_what_is_right(workflow_harness: Harness) -> None:
     load = run_all(workflow_harness, *SHAPES)
-    ledger = settle(load.shapes)
+    ledger = settle(load)
     assert ledger.problems == []
     assert ledger.started == len(SHAPES)
     assert ledger.expected == ledger.found > 40
-    assert ledger.endings == {"completed": len(SHAPES) - 1, "failed": 1}
+    assert ledger.endings == {"completed": len(SHAPES) - 2, "failed": 1, "canceled": 1}
 
 
 @pytest.mark.parametrize(
@@ -72,10 +73,17 @@ def test_what_is_right(workflow_harness: Harness) -> None:
 )
 def test_what_is_not(load: Load, harm: Callable[[], object], found: str) -> None:
     harm()
-    assert any(problem.startswith(found) for problem in settle(load.shapes).problems)
+    assert any(problem.startswith(found) for problem in settle(load).problems)
 
 
 def test_what_begins_at_most_once_and_began_twice(load: Load) -> None:
     again("1-once/a@2")
     Step.objects.filter(workflow__key="1-once", kind="action").update(attempts=2)
-    assert "doubled: 1-once/a, at most once, began [1, 2]" in settle(load.shapes).problems
+    assert "doubled: 1-once/a, at most once, began [1, 2]" in settle(load).problems
+
+
+def test_what_was_done_after_a_cancel(workflow_harness: Harness) -> None:
+    load = run_all(workflow_harness, "canceled")
+    assert load.canceled["0-canceled"] > 0
+    again("0-canceled.7/3")
+    assert "wrong: 1 marks of 0-canceled after its cancel" in settle(load).problems

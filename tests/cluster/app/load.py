@@ -208,6 +208,16 @@ async def long(step: StepContext, tag: str) -> None:
     await step.run_mutation(put, f"{tag}/1")
 
 
+@workflow.define(name="load.canceled")
+async def canceled(step: StepContext, tag: str) -> None:
+    """Somebody cancels it before it comes to its end."""
+    for number in range(300):
+        await step.run_mutation(put, f"{tag}/{number}")
+        await step.run_action(act, f"{tag}/a{number}", 0.1)
+        await step.run_workflow(line, f"{tag}.{number}")
+        await step.sleep(timedelta(seconds=moments(step, 0.0, 1.0)))
+
+
 # ── what each has to leave ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -220,7 +230,7 @@ class Shape:
     result: Callable[[Any], bool] = lambda result: result is None
     actions: int = 1  # that have begun; a race's may not have
     weight: int = 2
-    ends: str = "completed"
+    ends: str = "completed"  # canceled: its marks depend on when that was
 
 
 LINE = {"/1", "/2", "/3"}
@@ -244,5 +254,6 @@ SHAPES = {
     "begins_anew": Shape(begins_anew, lambda _: {"/0", "/1", "/2"}, lambda life: life == 2, actions=3),
     "many_async": Shape(many_async, lambda _: {"/joined"}, actions=8),
     "narrow": Shape(narrowed, lambda _: {"/1", "/2"}),
+    "canceled": Shape(canceled, lambda _: set(), actions=0, ends="canceled"),
     "long": Shape(long, lambda _: {"/1"}, weight=1),
 }
