@@ -19,14 +19,16 @@ from benchmarks.workloads import WORKLOADS, Options, Result, Workload
 RESULTS = ROOT / "benchmarks" / "results"
 # What `--full` measures: W1 and W2 with both kinds of steps in one table, so that peers do their work once.
 FULL = ("w1", "w2", "w2c", "w3", "w4", "w5a", "w5b", "w6", "w7", "w8")
+BROKERS = ("orm", "redis")
 FULL_DATABASES = ("postgres", "sqlite")
 # Elsewhere the server in which everybody is measured is enough.
 FULL_ON_ALL = ("w1", "w2")
+FULL_BY_BOTH_BROKERS = ("w3",)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for."""
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     databases = asked.database or (
         [name for name in FULL_DATABASES if answers(name)] if asked.full else answering()
     )
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         f"{here.cpus} CPUs, Python {here.python}, {here.system}; {asked.workers} workers, {asked.rounds} rounds"
     )
     print(f"databases: {', '.join(databases)}\n", flush=True)
-    peers = _peers(asked, databases)
+    peers = peers_of(asked, databases)
     results = [_run(name, asked, databases, peers) for name in _names(asked)]
     text = "\n\n".join([*map(report.table, results), report.ratios(results), report.notes(results)]).strip()
     print(report.ratios(results), report.notes(results), sep="\n")
@@ -58,7 +60,10 @@ def _run(name: str, asked: argparse.Namespace, databases: Sequence[str], peers: 
     if asked.full and name not in FULL_ON_ALL:
         databases = databases[:1]
         peers = [peer for peer in peers if peer.database in ("", *databases)]
-    systems = _ours(workload, databases, asked.workers)
+    brokers = asked.broker or ["orm", *(["redis"] if answers("redis") else [])]
+    if asked.full and name not in FULL_BY_BOTH_BROKERS:
+        brokers = brokers[:1]
+    systems = _ours(workload, databases, asked.workers, brokers)
     result = workload.run(
         name,
         [*systems, *(peers if workload.peers else ())],
@@ -75,15 +80,15 @@ def _size(workload: Workload, asked: argparse.Namespace) -> int:
     return workload.sizes.alone if asked.workload else workload.sizes.small
 
 
-def _ours(workload: Workload, databases: Sequence[str], workers: int) -> list[System]:
+def _ours(workload: Workload, databases: Sequence[str], workers: int, brokers: Sequence[str]) -> list[System]:
     """Where a cluster is part of the workload, with each broker."""
     if not workload.queue:
         return [ours(database, workers) for database in databases]
-    brokers = ["orm", "redis"] if answers("redis") else ["orm"]
     return [ours(database, workers, broker) for database in databases for broker in brokers]
 
 
-def _peers(asked: argparse.Namespace, databases: Sequence[str]) -> list[System]:
+def peers_of(asked: argparse.Namespace, databases: Sequence[str]) -> list[System]:
+    """The peers that the command line asks for; what can't be had is said and left out."""
     names = list(asked.peer or ([*adapters.PEERS] if asked.full else []))
     if "all" in names:
         names = [*adapters.PEERS]
@@ -101,38 +106,42 @@ def _peers(asked: argparse.Namespace, databases: Sequence[str]) -> list[System]:
     return found
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
     sizes = "; ".join(f"{name}: {workload.counts}" for name, workload in WORKLOADS.items())
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    made.add_argument(
         "workload",
         nargs="*",
         type=_workload,
         help=f"one or more of {', '.join(WORKLOADS)}; by default all, in small",
     )
-    parser.add_argument(
+    made.add_argument(
         "--full", action="store_true", help="everything that docs/performance.md shows, with all peers"
     )
-    parser.add_argument(
+    made.add_argument(
         "--peer",
         action="append",
         choices=[*adapters.PEERS, "all"],
         help="measure this system too, in the same run; may be repeated",
     )
-    parser.add_argument(
+    made.add_argument(
         "--database", action="append", choices=DATABASES, help="may be repeated; by default all that answer"
     )
-    parser.add_argument("--workers", type=_count, default=2, help="worker processes (2)")
-    parser.add_argument("--size", type=_count, help=f"the number of: {sizes}")
-    parser.add_argument("--rounds", type=_count, default=3, help="how often each is measured (3)")
+    made.add_argument(
+        "--broker", action="append", choices=BROKERS, help="may be repeated; by default all that answer"
+    )
+    made.add_argument("--workers", type=_count, default=2, help="worker processes (2)")
+    made.add_argument("--size", type=_count, help=f"the number of: {sizes}")
+    made.add_argument("--rounds", type=_count, default=3, help="how often each is measured (3)")
     for kind, what in (("json", "all figures and samples"), ("table", "the tables"), ("svg", "a chart")):
-        parser.add_argument(
+        made.add_argument(
             f"--{kind}",
             type=Path,
             metavar="FILE",
             help=f"{what}; by default a new one in benchmarks/results/",
         )
-    return parser
+    return made
 
 
 def _workload(text: str) -> str:

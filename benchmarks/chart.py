@@ -15,12 +15,13 @@ from benchmarks.machine import Machine
 from benchmarks.report import name_of
 from benchmarks.workloads import Result, Row
 
-WIDTH = 760
-LABELS = 230  # what the names of systems take, left of the bars
-VALUES = 90  # what the figures take, right of them
+WIDTH = 800
+LABELS = 262  # what the names of systems take, left of the bars
+VALUES = 70  # what the figures take, right of them
 MARGIN = 16
 LINE = 22
 BAR = 14
+LEGEND = 300  # right of a plot
 PLOT = 240  # height of a plot
 COLORS = ("#2a78d6", "#c2571a", "#1a7f5a", "#8250c4", "#b3406b", "#6b7280")
 STYLE = """
@@ -102,8 +103,13 @@ def _bar(result: Result, row: Row, top: int, most: float, color: str) -> Iterato
         yield _text(MARGIN + LABELS, top + 12, "not known", "small")
         return
     width = max(1.0, room * max(0.0, value) / most)
-    yield f'<rect x="{MARGIN + LABELS}" y="{top}" width="{width:.1f}" height="{BAR}" rx="2" fill="{color}"/>'
+    yield f'<rect x="{MARGIN + LABELS}" y="{top}" width="{width:.1f}" height="{BAR}" rx="2" fill="{color}" opacity="{_opacity(row)}"/>'
     yield _text(MARGIN + LABELS + width + 6, top + 12, f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
+
+
+def _opacity(row: Row) -> float:
+    """SQLite is paler than the server beside it."""
+    return 0.6 if row.system.database == "sqlite" else 1.0
 
 
 # ── growth ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,7 +131,7 @@ def _points(row: Row) -> list[tuple[float, float]]:
 
 def _plot(rows: Sequence[Row], top: int, colors: dict[str, str]) -> Iterator[str]:
     points = [point for row in rows for point in _points(row)]
-    left, right, bottom = MARGIN + 60, WIDTH - MARGIN - LABELS, top + PLOT - 2 * LINE
+    left, right, bottom = MARGIN + 60, WIDTH - MARGIN - LEGEND, top + PLOT - 2 * LINE
     x = _scale([steps for steps, _ in points], left, right)
     y = _scale([seconds for _, seconds in points], bottom, top)
     for steps in sorted({steps for steps, _ in points}):
@@ -138,11 +144,13 @@ def _plot(rows: Sequence[Row], top: int, colors: dict[str, str]) -> Iterator[str
     for place, row in enumerate(names):
         color, dashed = colors[row.system.name], ' stroke-dasharray="5 3"' if row.variant == "actions" else ""
         line = " ".join(f"{x(steps):.1f},{y(seconds):.1f}" for steps, seconds in _points(row))
-        yield f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"{dashed}/>'
+        yield f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"{dashed} '
+        yield f'opacity="{_opacity(row)}"/>'
         slope = row.figures.get("exponent")
-        grows = "" if slope is None else f"  n^{slope:.2f}"
-        yield f'<rect x="{right + 14}" y="{top + 17 * place}" width="10" height="10" fill="{color}"/>'
-        yield _text(right + 30, top + 9 + 17 * place, f"{row.label}{grows}", "small")
+        grows = "" if slope is None else f"n^{slope:.2f}  "
+        yield f'<rect x="{right + 14}" y="{top + 17 * place}" width="10" height="10" fill="{color}" '
+        yield f'opacity="{_opacity(row)}"/>'
+        yield _text(right + 30, top + 9 + 17 * place, f"{grows}{row.label}", "small")
 
 
 def _scale(values: Sequence[float], low: float, high: float) -> _Scale:

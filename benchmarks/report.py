@@ -151,7 +151,7 @@ def _row_as_json(row: Row) -> dict[str, Any]:
 def name_of(name: str) -> str:
     """How a figure is headed."""
     if name.startswith("seconds_"):
-        return f"{int(name.removeprefix('seconds_')):,}: s"
+        return f"s for {int(name.removeprefix('seconds_')):,}"
     return HEADINGS.get(name, name)
 
 

@@ -17,7 +17,7 @@ from benchmarks.ours.processes import Cluster
 
 FILE = "BENCHMARK_COUNT"  # the variable that names the file into which processes write a letter for each statement
 OURS, POLLS = b"o", b"q"
-SETTLE_SECONDS = 4.0  # until a cluster that has just started has nothing to do
+SETTLE_SECONDS = 3.0  # until a cluster that has just started has nothing to do
 
 
 def count_here() -> None:

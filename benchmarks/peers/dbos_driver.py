@@ -18,7 +18,7 @@ from benchmarks.peers.processes import Workers, answer, own_cpu_seconds, shares
 ON_POSTGRES = os.environ["BENCHMARK_DATABASE"] == "postgres"
 WARM_UP = 3
 SETTLE_SECONDS = 3.0
-STARTS_A_SECOND = 60  # of sleepers, that surely fall asleep
+STARTS_A_SECOND = 80  # of sleepers, that surely fall asleep
 LEAD_SECONDS = 5.0
 
 

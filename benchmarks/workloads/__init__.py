@@ -26,10 +26,10 @@ WORKLOADS = {
         Sizes(300, 300, 60),
         peers=False,
     ),
-    "w3": Workload(idle_latency, "times", Sizes(100, 60, 12), queue=True),
+    "w3": Workload(idle_latency, "times", Sizes(100, 45, 12), queue=True),
     "w4": Workload(fan_out, "actions", Sizes(200, 200, 50)),
     "w5a": Workload(
-        partial(sleepers, together=True), "sleepers", Sizes(5000, 2000, 200), queue=True, one_round=True
+        partial(sleepers, together=True), "sleepers", Sizes(5000, 1500, 200), queue=True, one_round=True
     ),
     "w5b": Workload(
         partial(sleepers, together=False), "sleepers", Sizes(5000, 1250, 200), queue=True, one_round=True

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,39 @@ def test_the_smallest_run_writes_its_figures_as_json(tmp_path: Path) -> None:
         n for text, n in figures["statements_by_text"].items() if 'INTO "django_workflow_workflow"' in text
     ]
     assert started == [1]
+
+
+def smallest(folder: Path, *workloads: str) -> dict[str, list[dict[str, Any]]]:
+    """The systems of each workload, run in the smallest size."""
+    files = [f"--{kind}={folder / kind}" for kind in ("json", "table", "svg")]
+    few = ("--database=sqlite", "--broker=orm", "--workers=1", "--size=2", "--rounds=1")
+    ran = benchmarks(*workloads, *few, *files)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert all((folder / kind).stat().st_size for kind in ("json", "table", "svg"))
+    written = json.loads((folder / "json").read_text())["workloads"]
+    return {each["workload"]: each["systems"] for each in written}
+
+
+def test_workloads_of_plain_workers_run_in_the_smallest_size(tmp_path: Path) -> None:
+    systems = smallest(tmp_path, "w2c", "w4", "w7")
+
+    (napping,), (fanned_out,), (empty, full) = systems["w2c"], systems["w4"], systems["w7"]
+    assert napping["figures"]["exponent"] is not None
+    assert fanned_out["figures"]["seconds"] > 0
+    assert (empty["variant"], full["variant"]) == ("empty tables", "full tables")
+    assert full["figures"]["over_empty"] == full["figures"]["seconds"] / empty["figures"]["seconds"]
+
+
+@pytest.mark.cluster
+def test_workloads_of_a_cluster_run_in_the_smallest_size(tmp_path: Path) -> None:
+    systems = smallest(tmp_path, "w5a", "w8")
+
+    (sleeping,), (idle,) = systems["w5a"], systems["w8"]
+    assert len(sleeping["samples_s"]["seconds"]) == 2
+    assert min(sleeping["samples_s"]["seconds"]) >= 0
+    # django-q2's ORM broker asks its table again and again, whatever we do.
+    assert idle["figures"]["polls_per_s"] > idle["figures"]["statements_per_s"] > 0
+    assert idle["figures"]["cpu_percent"] > 0
 
 
 def test_an_unknown_workload_is_refused_by_name() -> None:
