@@ -23,7 +23,7 @@ from django_workflow.engine.transaction import make_hooks_robust
 from django_workflow.exceptions import InternalError
 from django_workflow.handler.commands import Answer
 from django_workflow.handler.functions import import_function
-from django_workflow.journal import claims, slots, steps, wakes
+from django_workflow.journal import holding, slots, steps, wakes
 from django_workflow.journal.claims import Runnable
 from django_workflow.journal.clock import TurnClock
 from django_workflow.journal.database import atomic, connection, passes, retrying
@@ -69,7 +69,7 @@ def settle_together(ended: Sequence[tuple[Begun, Answer]]) -> set[str]:
     nothing is written then.
     """
     with atomic():
-        free = claims.lock_unlocked({begun.claim.workflow_id for begun, _ in ended})
+        free = holding.lock_unlocked({begun.claim.workflow_id for begun, _ in ended})
         written = [each for each in ended if each[0].claim.workflow_id in free]
         for begun, answer in written:
             _write(begun.claim, answer, begun.history, begun.claim.clock)
@@ -92,14 +92,14 @@ def _guarded(claim: Runnable, work: Callable[[], R]) -> R | None:
         logger.info("%s", lost)
     except TurnAborted as aborted:
         logger.warning("step %s of workflow %s is repeated: %s", claim.number, claim.workflow_id, aborted)
-        claims.set_back_step(claim, backoff(claim.attempts), claim.history)
+        holding.set_back_step(claim, backoff(claim.attempts), claim.history)
     except Error:
         raise
     except Exception:
         what = f"step {claim.number} of workflow {claim.workflow_id} could not be run; it is repeated"
         logger.exception("%s", InternalError(what))
         if claim.kind != StepKind.ACTION:
-            claims.set_back_step(claim, backoff(claim.attempts), claim.history)
+            holding.set_back_step(claim, backoff(claim.attempts), claim.history)
         # An action may have begun: its lease runs out, and the attempt counts as interrupted (P4).
     return None
 
@@ -146,9 +146,9 @@ def _begin(claim: Runnable, held: Held) -> Begun | None:
     except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
         # R27: an old deploy, perhaps. Others may know the function; nothing is counted but what was interrupted before.
         logger.warning("step %s of workflow %s: %s", claim.number, claim.workflow_id, error)
-        claims.set_back_step(claim, backoff(claim.attempts + 4), history)
+        holding.set_back_step(claim, backoff(claim.attempts + 4), history)
         return None
-    if not held.may_begin() or not claims.start_step(claim, history):
+    if not held.may_begin() or not holding.start_step(claim, history):
         raise LeaseLost(f"the lease {claim.token} of step {claim.number} of {claim.workflow_id} is gone")
     return Begun(began, kind, body, history)
 
@@ -210,9 +210,9 @@ def _write(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> N
         history, claim.attempts, claim.started_at, clock.now(), str(answer.state), error
     )
     if answer.retry_in is not None:
-        written = claims.back_off_step(claim, answer.retry_in, history)
+        written = holding.back_off_step(claim, answer.retry_in, history)
     else:
-        written = claims.settle_step(
+        written = holding.settle_step(
             claim,
             state=answer.state,
             result_text=None if failed else answer.text,

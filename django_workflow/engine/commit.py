@@ -16,7 +16,7 @@ from django_workflow.engine.places import Place
 from django_workflow.engine.transaction import CommitRefused, TurnTransaction
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.replay import Replay
-from django_workflow.journal import claims, steps, wakes, workflows
+from django_workflow.journal import holding, steps, wakes, workflows
 from django_workflow.journal.claims import Turnable
 from django_workflow.journal.clock import Now, monotonic
 
@@ -115,7 +115,7 @@ class Writer:
             # R2, R12, R20: the fence first (a parent's row before it), then rows that refer to it.
             if edge:
                 endings.lock_parent(self._claim)
-            if not claims.fence(self._claim, **columns):
+            if not holding.fence(self._claim, **columns):
                 raise LeaseLost(f"workflow {self._claim.id} is no longer {self._claim.token}'s")
             self._write_steps(cancel_rest, renews, fails)
             if edge:

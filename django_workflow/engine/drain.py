@@ -19,7 +19,7 @@ from django_workflow.engine.executor import Executor
 from django_workflow.engine.leases import heartbeat
 from django_workflow.engine.recovery import backoff
 from django_workflow.handler import registry
-from django_workflow.journal import claims, steps, wakes
+from django_workflow.journal import claims, holding, steps, wakes
 from django_workflow.journal.claims import Known
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import connection, passes, pause
@@ -140,7 +140,7 @@ class Drain:
     def _give_up_what_was_left(self) -> None:
         """What this process held when the database went away is no crash: give it back now that it answers (R15)."""
         while heartbeat.left_behind:
-            claims.give_up(heartbeat.left_behind[0], backoff(0))
+            holding.give_up(heartbeat.left_behind[0], backoff(0))
             heartbeat.left_behind.pop(0)
 
     def _take_over(self) -> int:
@@ -176,7 +176,7 @@ class Drain:
             while rest:
                 claim = rest.pop(0)
                 if self._is_over() and total:
-                    claims.hand_back([claim, *rest])
+                    holding.hand_back([claim, *rest])
                     break
                 total += 1 + turn.take(
                     claim,
@@ -192,7 +192,7 @@ class Drain:
     def _hand_back(self, rest: list[claims.Turnable]) -> None:
         if rest:
             self._batch = max(1, self._batch // 4)
-            claims.hand_back(rest)
+            holding.hand_back(rest)
             rest.clear()
             wakes.ask(self._cluster or "")
 

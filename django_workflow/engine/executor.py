@@ -28,7 +28,7 @@ from django_workflow.engine.leases import ASK_SECONDS, MANY, Held, LeaseLost
 from django_workflow.exceptions import InternalError
 from django_workflow.handler.commands import Answer
 from django_workflow.handler.functions import is_async
-from django_workflow.journal import claims, steps, wakes
+from django_workflow.journal import holding, steps, wakes
 from django_workflow.journal.claims import Runnable
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import connection, passes, pause
@@ -289,7 +289,7 @@ class Executor:
             running = {token: each for token, each in self._running.items() if token not in self._ended}
         tokens = list(running)
         for at in range(0, len(tokens), MANY):
-            for token in claims.missing_steps(tokens[at : at + MANY]):
+            for token in holding.missing_steps(tokens[at : at + MANY]):
                 each = running[token]
                 each.held.lost()
                 if monotonic() >= each.cancel_at:

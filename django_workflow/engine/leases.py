@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from django.db import Error, connections
 
 from django_workflow.conf import settings
-from django_workflow.journal import claims, processes
-from django_workflow.journal.claims import Renewed
+from django_workflow.journal import holding, processes
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import passes
+from django_workflow.journal.holding import Renewed
 
 logger = logging.getLogger("django_workflow.engine")
 
@@ -65,7 +65,7 @@ class Held:
         now = monotonic()
         if not self._lost and now >= self._ask_at and not _in_event_loop():
             self._ask_at = now + ASK_SECONDS
-            self._lost = not claims.holds(self.token)
+            self._lost = not holding.holds(self.token)
         return self._lost
 
     def may_begin(self, renewed_at: float | None = None) -> bool:
@@ -190,8 +190,8 @@ class Heartbeat:
 def _extend(held: Sequence[Held]) -> Renewed:
     tokens = [each.token for each in held]
     if held[0].of_a_step:
-        return claims.extend_steps(tokens)
-    return Renewed(set(tokens), set()) if claims.extend(tokens[0]) else Renewed(set(), set(tokens))
+        return holding.extend_steps(tokens)
+    return Renewed(set(tokens), set()) if holding.extend(tokens[0]) else Renewed(set(), set(tokens))
 
 
 heartbeat = Heartbeat()

@@ -25,7 +25,7 @@ from django_workflow.handler import registry
 from django_workflow.handler.commands import Recorded
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.functions import StepMark, import_function, mark_of
-from django_workflow.journal import claims, steps, wakes, workflows
+from django_workflow.journal import holding, steps, wakes, workflows
 from django_workflow.journal.claims import Runnable, Turnable
 from django_workflow.journal.database import alias
 from django_workflow.models import Workflow
@@ -88,7 +88,7 @@ def _undo_next(claim: Turnable, held: Held, step: Recorded, number: int, pool: s
     except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
         # R27: an old deploy, perhaps. Others may know the function.
         logger.warning("the rollback of step %s of workflow %s: %s", step.number, claim.id, error)
-        claims.set_back(claim, backoff(claim.setbacks + 4))
+        holding.set_back(claim, backoff(claim.setbacks + 4))
     else:
         _commit(claim, held, [row])
         wakes.ask(step.cluster)
@@ -137,7 +137,7 @@ def _retry(claim: Turnable, mark: StepMark) -> Retry | None:
 
 def _commit(claim: Turnable, held: Held, new: Sequence[Recorded]) -> None:
     def write() -> None:
-        if not claims.fence(claim, interruptions=0, **claims.release_columns(claim, None)):
+        if not holding.fence(claim, interruptions=0, **holding.release_columns(claim, None)):
             raise LeaseLost(f"workflow {claim.id} is no longer {claim.token}'s")
         if new:
             steps.insert(claim.id, new)
@@ -175,7 +175,7 @@ def _complete(claim: Turnable, edge: str, transaction: TurnTransaction, facts: d
 
 def _write_end(claim: Turnable, edge: str, columns: dict[str, Any], facts: dict[str, Any]) -> None:
     endings.lock_parent(claim)
-    if not claims.fence(claim, **columns):
+    if not holding.fence(claim, **columns):
         raise LeaseLost(f"workflow {claim.id} is no longer {claim.token}'s")
     endings.settle_rest(claim, edge, **facts)
 

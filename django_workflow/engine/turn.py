@@ -57,7 +57,7 @@ from django_workflow.handler.commands import (
 )
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.replay import Replay, asked_alike, recorded_answer
-from django_workflow.journal import claims, steps, wakes, workflows
+from django_workflow.journal import holding, steps, wakes, workflows
 from django_workflow.journal.claims import Known, Turnable
 from django_workflow.journal.clock import Now
 from django_workflow.payloads import encode_error
@@ -285,7 +285,7 @@ class Turn:
             if self._draft.ready(outcome.waiting, now, offers) is not None:
                 timers.append(now)
         nearest = min((timer for timer in timers if timer is not None), default=None)
-        self.writer.leave(interruptions=0, **claims.release_columns(self._claim, nearest))
+        self.writer.leave(interruptions=0, **holding.release_columns(self._claim, nearest))
         if branches > 1:
             wakes.ask(self._claim.cluster)  # this worker goes on with one of them; others can take the rest
 
@@ -437,10 +437,10 @@ def take(
         logger.info("%s", lost)
     except TurnAborted as aborted:
         logger.warning("the turn of workflow %s is repeated: %s", claim.id, aborted)
-        claims.set_back(claim, backoff(claim.setbacks))
+        holding.set_back(claim, backoff(claim.setbacks))
     except Exception:
         logger.exception("%s", InternalError(f"the turn of workflow {claim.id} failed; it is repeated"))
-        claims.set_back(claim, backoff(claim.setbacks))
+        holding.set_back(claim, backoff(claim.setbacks))
     return 0
 
 

@@ -14,6 +14,7 @@ from django_workflow.journal.clock import Now, lease
 from django_workflow.journal.database import alias, atomic
 from django_workflow.models import Slot
 
+_taken = False  # True once this process has taken a place
 TRIES = 10  # at places that others take first, before a body waits for its turn
 
 
@@ -27,6 +28,8 @@ def take(pool: str, limit: int, token: str, instead_of: str | None = None) -> bo
         instead_of: the token of a worker whose step is taken over: its place comes first.
 
     """
+    global _taken
+    _taken = True
     mine = Slot.objects.using(alias()).filter(pool=pool, n__lte=limit)
     if instead_of is not None and _lease_one(mine.filter(lease_owner=instead_of), token):
         return True
@@ -66,7 +69,9 @@ def give_back(token: str) -> int:
 
 
 def extend(*tokens: str) -> int:
-    """Renew what tokens lease."""
+    """Renew what tokens lease, where this process has ever taken a place. How many."""
+    if not _taken:
+        return 0
     return Slot.objects.using(alias()).filter(lease_owner__in=tokens).update(due_at=Now(lease()))
 
 

@@ -7,7 +7,7 @@ from django.test import override_settings
 
 from django_workflow.engine.drain import known
 from django_workflow.engine.leases import heartbeat
-from django_workflow.journal import claims, clock, wakes
+from django_workflow.journal import claims, clock, holding, wakes
 from django_workflow.models import Workflow
 from tests.engine import bodies
 from tests.engine.committed import committed
@@ -30,4 +30,4 @@ def test_r6_a_shorter_lease_does_not_wait_for_a_beat_of_longer_ones(transactiona
             assert Workflow.objects.get(id=run.id).lease_owner == claim.token
             assert Workflow.objects.filter(id=run.id, due_at__gt=clock.Now()).exists()
             assert held.may_begin()
-            claims.hand_back([claim])
+            holding.hand_back([claim])

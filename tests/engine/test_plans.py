@@ -13,7 +13,7 @@ from django.db import transaction
 
 from django_workflow import StepContext, WorkflowManager, workflow
 from django_workflow.engine.drain import known
-from django_workflow.journal import claims, clock, due, events, processes, steps, wakes
+from django_workflow.journal import claims, clock, due, events, holding, processes, steps, wakes
 from django_workflow.journal.workflows import key_digest, with_key
 from django_workflow.keys import label_digests
 from django_workflow.models import Event, Label, Slot, Step, Workflow
@@ -115,8 +115,8 @@ LOOKS: dict[str, Callable[[Workflow], Any]] = {
     "is anything due": lambda run: claims.anything_due("", known()),
     "the ticker's look": lambda run: due.look("tests", LONG_AGO, timedelta(seconds=1)),
     "the oldest due": lambda run: due.oldest_due_age(),
-    "extending leases": lambda run: claims.extend("nobody's"),
-    "whether a lease holds": lambda run: claims.holds("nobody's"),
+    "extending leases": lambda run: holding.extend("nobody's"),
+    "whether a lease holds": lambda run: holding.holds("nobody's"),
     "the first page of the list": lambda run: list(workflow.list()[:50]),
     "the first page of a definition": lambda run: list(workflow.list(echo)[:50]),
     "the first page of a state": lambda run: list(workflow.list(state="in_progress")[:50]),

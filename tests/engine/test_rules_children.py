@@ -17,7 +17,7 @@ from django.test import override_settings
 from django_workflow import Canceled, Completed, InProgress, StepContext, mutation, workflow
 from django_workflow.engine.drain import drain, known, take_one
 from django_workflow.exceptions import StepCanceled, UsageError, WorkflowInProgress
-from django_workflow.journal import claims, processes, workflows
+from django_workflow.journal import claims, holding, processes, workflows
 from django_workflow.models import Event, Process, Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine import bodies
@@ -619,5 +619,5 @@ def test_p9_a_childs_turn_that_lost_its_lease_settles_nothing_of_its_parent(
     assert workflow_harness.result(run) == "value"
     before = [*Workflow.objects.order_by("id").values(), *Step.objects.order_by("id").values()]
     with transaction.atomic():
-        assert not claims.fence(zombie, state="failed")
+        assert not holding.fence(zombie, state="failed")
     assert [*Workflow.objects.order_by("id").values(), *Step.objects.order_by("id").values()] == before

@@ -13,7 +13,7 @@ from django_workflow import Completed, InProgress, workflow
 from django_workflow.engine import branches, leases
 from django_workflow.engine.drain import drain, known
 from django_workflow.engine.leases import heartbeat
-from django_workflow.journal import claims, clock, processes, wakes
+from django_workflow.journal import claims, clock, holding, processes, wakes
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine import bodies
@@ -219,7 +219,7 @@ def test_r3_a_claim_is_no_start_and_a_start_is_an_attempt(workflow_harness: Harn
     claimed = claim_step()
     assert claimed is not None
     assert not claimed.interrupted
-    assert claims.start_step(claimed, claimed.history)  # by one that dies before the body's first line
+    assert holding.start_step(claimed, claimed.history)  # by one that dies before the body's first line
     workflow_harness.advance(LEASE)
     step = Step.objects.get(workflow=run, name="act")
     assert (step.state, step.attempts) == ("completed", 2)
@@ -283,7 +283,7 @@ def test_r4_a_turn_leaves_a_step_with_a_lease_to_its_holder(workflow_harness: Ha
     run = with_a_late_action(workflow_harness)
     claimed = claim_step()
     assert claimed is not None
-    assert claims.start_step(claimed, claimed.history)
+    assert holding.start_step(claimed, claimed.history)
     workflow_harness.advance(
         timedelta(seconds=10)
     )  # the sleep is over: a turn, while the step runs elsewhere

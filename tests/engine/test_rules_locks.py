@@ -16,7 +16,7 @@ from django.db import OperationalError, connection, transaction
 import django_workflow
 from django_workflow import Canceled, Completed, workflow
 from django_workflow.engine.drain import drain, known
-from django_workflow.journal import claims, clock, processes, workflows
+from django_workflow.journal import claims, clock, holding, processes, workflows
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness
 from tests.engine import bodies
@@ -42,7 +42,7 @@ def two_running_steps(harness: Harness) -> tuple[Workflow, list[claims.Runnable]
     harness.freeze(NOON + timedelta(seconds=10))
     claimed = [claims.claim_step(processes.token(), None, known()) for _ in range(2)]
     steps = [each for each in claimed if each is not None]
-    assert [claims.start_step(each, each.history) for each in steps] == [True, True]
+    assert [holding.start_step(each, each.history) for each in steps] == [True, True]
     return run, steps
 
 
@@ -52,7 +52,7 @@ def note(statements: list[tuple[bool, str]], sql: str) -> None:
 
 def settle(step: claims.Runnable) -> bool:
     with transaction.atomic():
-        return claims.settle_step(step, state="completed", result_text="null")
+        return holding.settle_step(step, state="completed", result_text="null")
 
 
 # ── R20 ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +121,7 @@ def test_r20_a_settling_step_and_a_cancel_at_once_have_one_winner(workflow_harne
             assert workflows.wake(run.id)
             others.append(Elsewhere(cancel))
             wait(canceling)
-            assert claims.settle_step(steps[0], state="completed", result_text="null")
+            assert holding.settle_step(steps[0], state="completed", result_text="null")
         results = [True, others[0].result()]
     assert results == [True, True]
     assert isinstance(run.status(), Canceled)

@@ -15,7 +15,7 @@ from django.test import override_settings
 
 from django_workflow import Completed, Failed
 from django_workflow.engine.drain import drain, known
-from django_workflow.journal import claims, processes
+from django_workflow.journal import claims, holding, processes
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine import bodies
@@ -175,7 +175,7 @@ def test_r12_r6_a_heartbeat_gets_through_while_a_turn_is_in_a_body(workflow_harn
             cursor.execute(limit[connection.vendor])
         owner = Workflow.objects.values_list("lease_owner", flat=True).get()
         assert owner is not None
-        return claims.extend(owner)
+        return holding.extend(owner)
 
     workflow_harness.replace(bodies.write, with_=body)
     workflow_harness.replace(bodies.write_also, with_=lambda label: body("second"))
@@ -381,13 +381,13 @@ def test_r16_answers_come_in_the_order_in_which_they_became_ready(workflow_harne
 def _claim_and_start() -> claims.Runnable | None:
     claimed = claims.claim_step(processes.token(), None, known())
     if claimed is not None:
-        assert claims.start_step(claimed, claimed.history)
+        assert holding.start_step(claimed, claimed.history)
     return claimed
 
 
 def settle(claimed: claims.Runnable) -> bool:
     with transaction.atomic():
-        settled = claims.settle_step(claimed, state="completed", result_text='"settled"')
+        settled = holding.settle_step(claimed, state="completed", result_text='"settled"')
         if not settled:
             transaction.set_rollback(True)
     return settled

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from django_workflow import Completed
 from django_workflow.engine.drain import drain, known
-from django_workflow.journal import claims, processes, workflows
+from django_workflow.journal import claims, holding, processes, workflows
 from django_workflow.models import Workflow
 from django_workflow.testing import Harness
 from tests.engine import bodies
@@ -132,7 +132,7 @@ def a_running_action_and_a_turn(harness: Harness) -> tuple[Workflow, claims.Runn
     harness.freeze(start + timedelta(seconds=10))
     claimed = claims.claim_step(processes.token(), None, known())
     assert claimed is not None
-    assert claims.start_step(claimed, claimed.history)
+    assert holding.start_step(claimed, claimed.history)
     harness.freeze(start + timedelta(seconds=20))
     return run, claimed
 
@@ -161,7 +161,7 @@ def settle_before_statement(point: int, run: Workflow, claimed: claims.Runnable)
 
 def settle(claimed: claims.Runnable) -> Any:
     with transaction.atomic():
-        assert claims.settle_step(claimed, state="completed", result_text='"settled"')
+        assert holding.settle_step(claimed, state="completed", result_text='"settled"')
 
 
 def test_r9_an_input_during_a_turn_makes_the_workflow_due_at_its_end(workflow_harness: Harness) -> None:

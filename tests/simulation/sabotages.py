@@ -39,7 +39,7 @@ SABOTAGES: Final = (
     Sabotage(
         "R2",
         "the fence leaves out the generation",
-        "journal/claims.py",
+        "journal/holding.py",
         '        "generation": claim.generation,\n        "lease_owner": claim.token,\n',
         '        "lease_owner": claim.token,\n',
         ("test_r2_p9_a_turn_that_lost_its_claim_writes_nothing",),
@@ -47,7 +47,7 @@ SABOTAGES: Final = (
     Sabotage(
         "R2",
         "the fence leaves out the owner",
-        "journal/claims.py",
+        "journal/holding.py",
         '        "lease_owner": claim.token,\n        "state": WorkflowState.IN_PROGRESS.value,\n',
         '        "state": WorkflowState.IN_PROGRESS.value,\n',
         ("test_r1_a_thread_that_lost_its_claim_to_another_of_its_process_writes_nothing",),
@@ -55,7 +55,7 @@ SABOTAGES: Final = (
     Sabotage(
         "R2",
         "the fence leaves out the state",
-        "journal/claims.py",
+        "journal/holding.py",
         '        "lease_owner": claim.token,\n        "state": WorkflowState.IN_PROGRESS.value,\n',
         '        "lease_owner": claim.token,\n',
         ("test_r2_p9_a_turn_that_lost_its_claim_writes_nothing",),
@@ -63,7 +63,7 @@ SABOTAGES: Final = (
     Sabotage(
         "R2",
         "a step's settle is not fenced by its workflow",
-        "journal/claims.py",
+        "journal/holding.py",
         "    if not wake(claim.workflow_id, claim.generation):\n        return False\n",
         "    wake(claim.workflow_id)\n",
         ("test_r2_p9_a_parallel_step_is_fenced_by_its_own_row_and_by_its_workflows",),
@@ -71,7 +71,7 @@ SABOTAGES: Final = (
     Sabotage(
         "R2",
         "a step's settle is not fenced by its state",
-        "journal/claims.py",
+        "journal/holding.py",
         "_claimed(claim, StepState.RUNNING), settled)",
         "_claimed(claim, *steps.UNSETTLED), settled)",
         ("test_r2_p9_a_parallel_step_is_fenced_by_its_own_row_and_by_its_workflows",),
@@ -128,8 +128,8 @@ SABOTAGES: Final = (
         "R5",
         "no look at the deadline before a parallel body",
         "engine/branches.py",
-        "if not held.may_begin() or not claims.start_step(claim, history):",
-        "if not claims.start_step(claim, history):",
+        "if not held.may_begin() or not holding.start_step(claim, history):",
+        "if not holding.start_step(claim, history):",
         ("test_r5_no_parallel_body_is_begun_past_the_deadline",),
     ),
     Sabotage(
@@ -267,9 +267,9 @@ SABOTAGES: Final = (
         "R12",
         "the fence is written again behind the steps, and matters there",
         "engine/commit.py",
-        "            if not claims.fence(self._claim, **columns):\n",
+        "            if not holding.fence(self._claim, **columns):\n",
         "            self._write_steps(cancel_rest, renews, fails)\n            self._draft.written()\n"
-        "            if not claims.fence(self._claim, **columns):\n",
+        "            if not holding.fence(self._claim, **columns):\n",
         ("test_r12_r20_the_fence_is_the_first_of_a_commits_writes",),
     ),
     Sabotage(
@@ -422,7 +422,7 @@ SABOTAGES: Final = (
     Sabotage(
         "R22",
         "the commit doesn't renew the lease",
-        "journal/claims.py",
+        "journal/holding.py",
         '{"due_at": Now(lease()), **columns}',
         "columns or {'setbacks': claim.setbacks}",
         ("test_r22_a_turns_commit_renews_the_lease",),
