@@ -121,8 +121,6 @@ def test_a_peer_that_cannot_be_installed_is_left_out_with_the_reason(
     monkeypatch.setattr("benchmarks.peers.environments.FOLDER", tmp_path)
     nowhere = Environment("nowhere", [f"nowhere @ file://{tmp_path}/nowhere.whl"])
     monkeypatch.setitem(PEERS, "dbos", Peer("nowhere", nowhere, "nowhere", ("sqlite",), ()))
-    with pytest.raises(NotInstalled, match=r"nowhere: `.* install .*` failed"):
-        systems("dbos", ["sqlite"], 1)
 
     assert peers_of(parser().parse_args(["--peer=dbos"]), ["sqlite"]) == []
     assert re.search(r"Left out: nowhere: `.* pip install .*` failed: ", capsys.readouterr().err)
