@@ -718,3 +718,18 @@ def test_recommended_settings_pass_our_own_checks(page: Path) -> None:
                     assert list(connection_age("default", options)) == []
                 case _:
                     assert list(connection_age("default", options)) == []
+
+
+def test_tests_that_are_named_exist() -> None:
+    named = [
+        (page.name, *found)
+        for page in DOCS
+        for found in re.findall(r"`((?:tests|example_project)/[\w/]+\.py)::(\w+)`", page.read_text())
+    ]
+    assert len(named) > 20
+    missing = [each for each in named if f"def {each[2]}(" not in _read(each[1])]
+    assert missing == []
+
+
+def _read(path: str) -> str:
+    return (ROOT / path).read_text() if (ROOT / path).exists() else ""
