@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db import connections
-from django.db.models import CharField, FilteredRelation, Func, Q
+from django.db.models import CharField, Exists, FilteredRelation, Func, OuterRef, Q
 from django.db.models.lookups import Exact
 from django.http import QueryDict
 
@@ -73,8 +73,10 @@ def _labeled(rows: WorkflowQuerySet, labels: Mapping[str, str]) -> WorkflowQuery
         min(digests, key=lambda name: _bearers(digests[name])) if len(digests) > 1 else next(iter(digests))
     )
     bears = FilteredRelation("label_rows", condition=Q(label_rows__digest=digests.pop(rarest)))
-    joined = rows.annotate(**{BORNE: bears}).filter(**{f"{BORNE}__isnull": False})
-    return joined.labeled({name: labels[name] for name in digests})
+    rows = rows.annotate(**{BORNE: bears}).filter(**{f"{BORNE}__isnull": False})
+    for each in digests.values():
+        rows = rows.filter(Exists(Label.objects.filter(digest=each, workflow_id=OuterRef("pk"))))
+    return rows
 
 
 def _bearers(digest: str) -> int:

@@ -146,8 +146,8 @@ class _Pages(BasePagination):
 class NewestFirst(_Pages):
     """Workflows, the newest first."""
 
-    forwards = ("-created_at", "-id")
-    backwards = ("created_at", "id")
+    forwards: tuple[str, ...] = ("-created_at", "-id")
+    backwards: tuple[str, ...] = ("created_at", "id")
 
     def place_of(self, row: Workflow) -> list[Any]:
         """When it was created, and which of those it is."""
