@@ -47,3 +47,7 @@ class Neighbours:
         return not any(
             row.cluster == cluster and row.pid < mine and not processes.is_dead(row) for row in self._rows
         )
+
+    def who_glance(self, cluster: str) -> int:
+        """How many workers of this cluster on this host watch nothing and only glance now and then; 1 at least."""
+        return max(1, sum(row.cluster == cluster for row in self._rows) - 1)

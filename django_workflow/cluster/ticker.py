@@ -43,8 +43,8 @@ logger = logging.getLogger("django_workflow.cluster")
 
 POLL_SECONDS: Final = 0.25  # between two questions to the kernel, which cost no statement
 WATCH_SECONDS: Final = 1.0  # between two looks of a watcher while nothing is due
-GLANCE_SECONDS: Final = 20.0  # between two looks of the others
-RENEW_SECONDS: Final = 1.4  # of the two that a lead lasts: with the looks less than two statements a second
+GLANCE_SECONDS: Final = 20.0  # between two looks of the others, one after the other, however many they are
+RENEW_SECONDS: Final = 1.5  # of the two that a lead lasts: with the looks less than two statements a second
 SWEEP_SECONDS: Final = 600.0  # between two sweeps for the rows of processes that were never buried
 SLACK_SECONDS: Final = 0.002  # to come after a timer by the database's clock, not a hair before it
 FOREIGN_AFTER: Final = timedelta(seconds=2)  # by then another cluster's own ticker would have announced it
@@ -221,7 +221,8 @@ class Ticker:
             if name in self._names and found.coming is not None
         ]
         self._alert = self._alert and bool(coming)
-        after = [WATCH_SECONDS if self._is_watching() else GLANCE_SECONDS]
+        glance = GLANCE_SECONDS * self._neighbours.who_glance(self._cluster)
+        after = [WATCH_SECONDS if self._is_watching() else glance]
         if self._leading or self._alert:
             after += coming
         if self._leading:
