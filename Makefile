@@ -45,7 +45,7 @@ lint: $(VENV)/.dev ## all of check but the tests
 	$(BIN)/python manage.py makemigrations --check --dry-run --settings tests.settings
 	$(BIN)/python manage.py check --fail-level WARNING
 
-bench: $(VENV)/.dev ## run the benchmarks
+bench: $(VENV)/.dev ## run the benchmarks in small; make bench ARGS=--full: all that docs/performance.md shows, beside other systems
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 browser: ## install what the tests in a browser need, where apt and npm can: Chromium, its driver, axe-core

@@ -44,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     stem = _new_stem()
     report.write_text(asked.table or stem.with_suffix(".txt"), here, asked.workers, asked.rounds, text)
     report.write_json(asked.json or stem.with_suffix(".json"), here, asked.workers, asked.rounds, results)
+    if asked.page:
+        report.write_page(asked.page, report.markdown(here, asked.workers, results))
     chart.write(asked.svg or stem.with_suffix(".svg"), here, results)
     return 0
 
@@ -141,6 +143,9 @@ def parser() -> argparse.ArgumentParser:
             metavar="FILE",
             help=f"{what}; by default a new one in benchmarks/results/",
         )
+    made.add_argument(
+        "--page", type=Path, metavar="FILE", help="put the tables between the marks of this page, too"
+    )
     return made
 
 

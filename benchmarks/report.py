@@ -12,6 +12,8 @@ from benchmarks.machine import Load, Machine
 from benchmarks.workloads import Result, Row
 
 RATIO = "× first"
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"  # in a page
+LEFT_OUT_OF_PAGES = ("least_ms", "steps_per_s", "savepoints_per_step", "transactions_per_step")
 LISTED_STATEMENTS = "statements_by_text"
 HEADINGS = {
     "workflows_per_s": "workflows/s",
@@ -50,6 +52,38 @@ def table(result: Result) -> str:
     footer = f"{RATIO} of its database: {name_of(result.main)}, {better} is better; {_load(result.load)}"
     missing = [f"{row.label}: not measured: {row.note}" for row in result.rows if row.note]
     return "\n".join([heading(result), *_aligned(lines), footer, *missing])
+
+
+def markdown(machine: Machine, workers: int, results: Sequence[Result]) -> str:
+    """The same for a page of the documentation: fewer columns, and what differs below."""
+    parts = [f"{machine.cpus} CPUs, Python {machine.python}, {machine.system}, {workers} workers."]
+    for result in results:
+        figures = [
+            name
+            for name in dict.fromkeys(name for row in result.rows for name in row.figures)
+            if _is_shown(result, name) and name not in LEFT_OUT_OF_PAGES
+        ]
+        head = ["", *(name_of(name) for name in figures), RATIO]
+        lines = [head, ["---", *["--:"] * (len(head) - 1)]]
+        for row in result.rows:
+            cells = [_cell(name, row.figures.get(name)) for name in figures]
+            lines.append([row.label, *cells, _ratio(result, row)])
+        rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        missing = [f"{row.label}: not measured, {row.note}." for row in result.rows if row.note]
+        said = " ".join([f"Compared by {name_of(result.main)}; {_load(result.load)}.", *missing])
+        parts.append(f"**{result.workload.upper()}**: {result.title}.\n\n{rows}\n\n{said}")
+    return "\n\n".join([*parts, *(f"*{line}*" for line in notes(results).splitlines())])
+
+
+def write_page(path: Path, text: str) -> None:
+    """Put it between the two marks of a page, in place of what was there."""
+    page = path.read_text()
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{path} has no {BEGIN} and {END}, between which figures go")
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+    print(f"written to {path}")
 
 
 def heading(result: Result) -> str:
