@@ -87,16 +87,18 @@ def _rate(worked: Sequence[Worked], workflows: int) -> dict[str, Any]:
     }
 
 
-def _statements(driver: Running, kind: Kind) -> dict[str, Any]:
-    counted = driver.statements(COUNTED_WORKFLOWS, W1_STEPS, kind)
+def _statements(
+    driver: Running, kind: Kind, workflows: int = COUNTED_WORKFLOWS, each: int = W1_STEPS
+) -> dict[str, Any]:
+    counted = driver.statements(workflows, each, kind)
     if counted is None:
         return {}
-    steps = COUNTED_WORKFLOWS * W1_STEPS
+    steps = workflows * each
     return {
         "statements_per_step": counted.statements / steps,
         "savepoints_per_step": counted.savepoints / steps,
         "transactions_per_step": counted.commits / steps,
-        "statements_by_text": {text: number / COUNTED_WORKFLOWS for text, number in counted.by_text.items()},
+        "statements_by_text": {text: number / workflows for text, number in counted.by_text.items()},
     }
 
 
@@ -166,7 +168,7 @@ def fan_out(name: str, systems: Sequence[System], options: Options) -> Result:
     """W4: one workflow of N parallel actions and their join."""
     steps = options.size
 
-    def row(_: Entrant, worked: list[Worked]) -> Figures:
+    def row(entrant: Entrant, worked: list[Worked]) -> Figures:
         seconds = [each.seconds for each in worked]
         return (
             {
@@ -174,6 +176,7 @@ def fan_out(name: str, systems: Sequence[System], options: Options) -> Result:
                 "spread": spread(seconds),
                 "ms_per_step": 1000 * median(seconds) / steps,
                 "cpu_ms_per_step": cpu_ms(worked, steps),
+                **_statements(entrant.driver, "parallel", 1, steps),
             },
             {"seconds": seconds},
         )
