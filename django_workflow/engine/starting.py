@@ -31,7 +31,7 @@ def start(definition: WorkflowDefinition[Any, Any], args: str, options: StartOpt
     run = _new(definition, args, options)
     if options.key is not None:
         return _start_with_key(definition, options.key, run)
-    workflows.insert(run)
+    workflows.as_stored(workflows.insert(run))
     _tell([run])
     run.is_new = True
     return run
@@ -87,6 +87,7 @@ def _start_with_key(definition: WorkflowDefinition[Any, Any], key: str, run: Wor
             if attempt == RETRIES:
                 raise
         else:
+            workflows.as_stored(run)
             _tell([run])
             run.is_new = True
             return run

@@ -74,11 +74,14 @@ def insert(run: Workflow) -> Workflow:
     """
     _insert(run)
     insert_labels([run])
-    return as_stored(run)
+    return run
 
 
 def as_stored(run: Workflow) -> Workflow:
-    """Let what the database made of expressions be fetched by whoever asks for it."""
+    """Let what the database made of expressions be fetched by whoever asks for it.
+
+    Not before its transaction has ended: one that is repeated inserts the same expressions again.
+    """
     for column in ("created_at", "due_at"):
         if not isinstance(run.__dict__.get(column), datetime):
             run.__dict__.pop(column, None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 import django_workflow
 from django_workflow import Canceled, Completed, workflow
@@ -184,6 +184,30 @@ def test_p1_r18_a_start_whose_commit_was_lost_sight_of_makes_one_workflow(workfl
     with connection.execute_wrapper(lose):
         run = bodies.one_mutation.start("x")
     assert left == [0]
+    workflow_harness.drain()
+    assert [each.id for each in Workflow.objects.all()] == [run.id]
+    assert run.status() == Completed("x")
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_p1_r18_a_start_with_a_key_whose_commit_was_lost_sight_of_makes_one_workflow(
+    workflow_harness: Harness, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    here, left = connections["default"], [1]
+    commit = here.commit
+
+    def lose() -> None:
+        if left[0]:
+            left[0] -= 1
+            if committed:
+                commit()
+            raise OperationalError(2013, "server closed the connection unexpectedly")
+        commit()
+
+    monkeypatch.setattr(here, "commit", lose)
+    run = bodies.one_mutation.using(key="x").start("x")
+    assert left == [0]
+    assert run.created_at <= Workflow.objects.get().created_at
     workflow_harness.drain()
     assert [each.id for each in Workflow.objects.all()] == [run.id]
     assert run.status() == Completed("x")
