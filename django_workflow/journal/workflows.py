@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import IntegrityError, models
+from django.db import IntegrityError, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_workflow.handler.options import StartOptions
@@ -73,7 +74,6 @@ def insert(run: Workflow) -> Workflow:
     Raises `IntegrityError` when its key is taken; inside of a transaction the caller needs a savepoint for that.
     """
     _insert(run)
-    insert_labels([run])
     return run
 
 
@@ -91,7 +91,10 @@ def as_stored(run: Workflow) -> Workflow:
 @retrying
 def _insert(run: Workflow) -> None:
     try:
-        run.save(using=alias(), force_insert=True)
+        # P1: with its labels, or not at all. A row alone needs no transaction.
+        with transaction.atomic(using=alias(), savepoint=False) if _is_labeled(run) else nullcontext():
+            run.save(using=alias(), force_insert=True)
+            insert_labels([run])
     except IntegrityError:
         # A repetition, after a connection was lost: the first INSERT had reached the database (R18).
         if connection().in_atomic_block or not Workflow.objects.using(alias()).filter(id=run.id).exists():
@@ -109,11 +112,15 @@ def insert_labels(runs: Iterable[Workflow]) -> None:
     rows = [
         Label(workflow_id=run.id, digest=each)
         for run in runs
-        if run.labels_text != "{}"
+        if _is_labeled(run)
         for each in label_digests("labels", run.labels).values()
     ]
     if rows:
         Label.objects.using(alias()).bulk_create(rows, batch_size=BATCH)
+
+
+def _is_labeled(run: Workflow) -> bool:
+    return run.labels_text != "{}"
 
 
 class Keyed(NamedTuple):

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import django_workflow
 from django_workflow import Canceled, Completed, workflow
 from django_workflow.engine.drain import drain, known
 from django_workflow.journal import claims, clock, holding, processes, workflows
-from django_workflow.models import Step, Workflow
+from django_workflow.models import Label, Step, Workflow
 from django_workflow.testing import Harness
 from tests.engine import bodies
 from tests.engine.committed import committed
@@ -211,6 +212,25 @@ def test_p1_r18_a_start_with_a_key_whose_commit_was_lost_sight_of_makes_one_work
     workflow_harness.drain()
     assert [each.id for each in Workflow.objects.all()] == [run.id]
     assert run.status() == Completed("x")
+
+
+@pytest.mark.parametrize("passes", [False, True])
+def test_p1_a_start_whose_labels_can_not_be_written_is_none_or_is_repeated(
+    workflow_harness: Harness, passes: bool
+) -> None:
+    left = [1]
+
+    def lose(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if left[0] and str(sql).startswith("INSERT") and Label._meta.db_table in str(sql):
+            left[0] -= 1
+            raise OperationalError(2013 if passes else 1, "connection lost" if passes else "disk full")
+        return execute(sql, params, many, context)
+
+    start = bodies.one_mutation.using(labels={"customer": 42}).start
+    with connection.execute_wrapper(lose), nullcontext() if passes else pytest.raises(OperationalError):
+        start("x")
+    assert left == [0]
+    assert workflow.list(labels={"customer": 42}).count() == Workflow.objects.count() == passes
 
 
 # ── R21 ─────────────────────────────────────────────────────────────────────────────────────────────────────
