@@ -124,7 +124,9 @@ class Play:
 
     def _report(self) -> bool:
         ledger = settle(self._load)
-        problems = [*ledger.problems, *_stuck(), *_broken_promises()]
+        unstarted = self._options.workflows - ledger.started
+        stopped = [f"{unstarted} workflows were not started: see the error above"] if unstarted else []
+        problems = [*stopped, *ledger.problems, *_stuck(), *_broken_promises()]
         say("")
         for line in self._lines(ledger):
             say(line)
