@@ -11,7 +11,7 @@ AXE := tests/browser/node_modules/axe-core/axe.min.js
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash-sweep sabotage chaos fuzz check lint bench browser screenshots openapi messages clean
+.PHONY: help demo test crash-sweep load sabotage chaos fuzz check lint bench browser screenshots openapi messages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
@@ -24,6 +24,9 @@ test: $(VENV)/.dev browser ## run the whole test suite on every database that an
 
 crash-sweep: $(VENV)/.dev ## die at every statement and commit of every shape of workflow, on every database (long)
 	@SWEEP=all $(BIN)/python -m tests.run_matrix tests/simulation $(ARGS)
+
+load: $(VENV)/.dev ## a million finished and 100,000 sleeping workflows, an idle cluster, 100,000 turns, on every database (long)
+	@LOAD=all $(BIN)/python -m tests.run_matrix tests/load --jobs 1 $(ARGS)
 
 sabotage: $(VENV)/.dev ## break every rule of the protocol in a copy, and see that a test notices: make sabotage ARGS=R8
 	@$(BIN)/python -m tests.simulation.sabotage $(ARGS)

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_workflow.admin.filters import STATES
-from django_workflow.admin.reach import REACH, within_reach
+from django_workflow.admin.reach import REACH
 from django_workflow.states import WorkflowState
 from django_workflow.windows.spans import span
 
@@ -122,8 +121,8 @@ def _attempts(count: int) -> str:
 
 
 def _counted(rows: QuerySet[Workflow], *by: str) -> Counter[tuple[Any, ...]]:
-    groups = within_reach(rows).order_by().values_list(*by).annotate(count=Count("pk"))
-    return Counter({tuple(group): count for *group, count in groups})
+    # Counted here: asked for groups, PostgreSQL may read all rows, however few of them are to be counted.
+    return Counter(rows.order_by("-created_at", "-id").values_list(*by)[:REACH])
 
 
 def _durations(names: Iterable[str], seen: QuerySet[Workflow]) -> dict[Key, list[timedelta]]:

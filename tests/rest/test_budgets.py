@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_workflow import workflow
 from django_workflow.testing import Harness
-from tests.rest.stage import at, boss, failed, note, waiting
+from tests.rest.stage import approved, at, boss, failed, note, waiting
 
 pytestmark = pytest.mark.django_db
 
@@ -67,3 +67,24 @@ def test_verbs(client: Any, workflow_harness: Harness) -> None:
     # Who it is, and whether there is one; the manager's call; the log; what has become of it.
     assert event == 7
     assert cancel == 7
+
+
+def test_the_other_routes(client: Any, workflow_harness: Harness) -> None:
+    waits, ended, other = (
+        waiting(workflow_harness, "a"),
+        failed(workflow_harness, "b"),
+        failed(workflow_harness, "c"),
+    )
+    address = waits.event_url(approved)
+
+    def post(name: str, body: dict[str, Any], *args: Any) -> Any:
+        return lambda: client.post(at(name, *args), body, format="json")
+
+    assert cost(lambda: client.get(at("definition-detail", "rest.note")), 200) == 0
+    assert cost(lambda: client.get(at("health")), 503) == 8  # no ticker leads
+    assert cost(lambda: client.get(address), 200) == 3
+    assert cost(lambda: client.post(address, {"value": True}, format="json"), 202) == 8
+    # Each with a look at the workflow before, the log, and what has become of it.
+    assert cost(post("workflow-restart", {}, ended.id), 202) <= 10
+    assert cost(post("workflow-fork", {"from_step": 2}, other.id), 201) <= 10
+    assert cost(post("workflow-cleanup", {}, other.id), 204) <= 12
