@@ -6,19 +6,22 @@ What each workload is, and how to read its table: README.md beside this file.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import chart, machine, report
+from benchmarks import chart, machine, report, saved
 from benchmarks.databases import DATABASES, answering, answers
 from benchmarks.peers import adapters
 from benchmarks.peers.environments import NotInstalled
+from benchmarks.saved import Run
 from benchmarks.systems import ROOT, System, ours
 from benchmarks.workloads import WORKLOADS, Options, Result, Workload
 
 RESULTS = ROOT / "benchmarks" / "results"
 # What `--full` measures: W1 and W2 with both kinds of steps in one table, so that peers do their work once.
 FULL = ("w1", "w2", "w2c", "w3", "w4", "w5a", "w5b", "w6", "w7", "w8")
+FILES = {"table": ".txt", "json": ".json", "svg": ".svg"}  # that each run writes
 BROKERS = ("orm", "redis")
 FULL_DATABASES = ("postgres", "sqlite")
 # Elsewhere the server in which everybody is measured is enough.
@@ -29,6 +32,22 @@ FULL_BY_BOTH_BROKERS = ("w3",)
 def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for."""
     asked = parser().parse_args(arguments)
+    if asked.saved:
+        run = saved.read(asked.saved)
+        chosen = [each for each in run.results if each.workload in (asked.workload or [each.workload])]
+        run = replace(run, results=chosen)
+        _show(asked, run)
+        return 0
+    run = _measure(asked)
+    print(report.ratios(run.results), report.notes(run.results), sep="\n")
+    stem = _new_stem()
+    for kind in FILES:
+        setattr(asked, kind, getattr(asked, kind) or stem.with_suffix(FILES[kind]))
+    _show(asked, run)
+    return 0
+
+
+def _measure(asked: argparse.Namespace) -> Run:
     databases = asked.database or (
         [name for name in FULL_DATABASES if answers(name)] if asked.full else answering()
     )
@@ -39,15 +58,21 @@ def main(arguments: Sequence[str]) -> int:
     print(f"databases: {', '.join(databases)}\n", flush=True)
     peers = peers_of(asked, databases)
     results = [_run(name, asked, databases, peers) for name in _names(asked)]
-    text = "\n\n".join([*map(report.table, results), report.ratios(results), report.notes(results)]).strip()
-    print(report.ratios(results), report.notes(results), sep="\n")
-    stem = _new_stem()
-    report.write_text(asked.table or stem.with_suffix(".txt"), here, asked.workers, asked.rounds, text)
-    report.write_json(asked.json or stem.with_suffix(".json"), here, asked.workers, asked.rounds, results)
+    return Run(here, asked.workers, asked.rounds, results)
+
+
+def _show(asked: argparse.Namespace, run: Run) -> None:
+    """Write the files that are asked for; without any, the tables to the terminal."""
+    if asked.table:
+        report.write_text(asked.table, run.machine, run.workers, run.rounds, report.tables(run.results))
+    if asked.json:
+        saved.write(asked.json, run)
     if asked.page:
-        report.write_page(asked.page, report.markdown(here, asked.workers, results))
-    chart.write(asked.svg or stem.with_suffix(".svg"), here, results)
-    return 0
+        report.write_page(asked.page, report.markdown(run.machine, run.workers, run.results))
+    if asked.svg:
+        chart.write(asked.svg, run.machine, run.results)
+    if not any((asked.table, asked.json, asked.page, asked.svg)):
+        print(report.tables(run.results))
 
 
 def _names(asked: argparse.Namespace) -> Sequence[str]:
@@ -136,6 +161,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--workers", type=_count, default=2, help="worker processes (2)")
     made.add_argument("--size", type=_count, help=f"the number of: {sizes}")
     made.add_argument("--rounds", type=_count, default=3, help="how often each is measured (3)")
+    made.add_argument(
+        "--from",
+        dest="saved",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: show what an earlier run has written as JSON, all of it or the workloads named",
+    )
     for kind, what in (("json", "all figures and samples"), ("table", "the tables"), ("svg", "a chart")):
         made.add_argument(
             f"--{kind}",

@@ -1,12 +1,9 @@
-"""Results as tables for the terminal, and as JSON; what is drawn of them is in `chart`."""
+"""Results as tables: for the terminal, and for a page. Drawn they are by `chart`, kept by `saved`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks.machine import Load, Machine
 from benchmarks.workloads import Result, Row
@@ -86,6 +83,11 @@ def write_page(path: Path, text: str) -> None:
     print(f"written to {path}")
 
 
+def tables(results: Sequence[Result]) -> str:
+    """All of it."""
+    return "\n\n".join(filter(None, [*map(table, results), ratios(results), notes(results)]))
+
+
 def heading(result: Result) -> str:
     """The workload in one line."""
     return f"{result.workload.upper()}  {result.title}"
@@ -135,51 +137,12 @@ def _pairs(name: str, first: Result, second: Result) -> Iterator[list[str]]:
         yield [name, one.system.label, f"{1 / ratio if first.more_is_better else ratio:.2f}"]
 
 
-def write_json(path: Path, machine: Machine, workers: int, rounds: int, results: Sequence[Result]) -> None:
-    """Everything, samples included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "machine": asdict(machine),
-        "workers": workers,
-        "rounds": rounds,
-        "workloads": [_as_json(result) for result in results],
-    }
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"written to {path}")
-
-
 def write_text(path: Path, machine: Machine, workers: int, rounds: int, text: str) -> None:
     """The tables, as the terminal shows them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     where = f"{machine.cpus} CPUs, Python {machine.python}, {machine.system}"
     path.write_text(f"{where}; {workers} workers, {rounds} rounds\n\n{text}\n")
     print(f"written to {path}")
-
-
-def _as_json(result: Result) -> dict[str, Any]:
-    return {
-        "workload": result.workload,
-        "title": result.title,
-        "size": result.size,
-        "main_figure": result.main,
-        "more_is_better": result.more_is_better,
-        "load": asdict(result.load),
-        "systems": [_row_as_json(row) for row in result.rows],
-    }
-
-
-def _row_as_json(row: Row) -> dict[str, Any]:
-    system = row.system
-    return {
-        "system": system.name,
-        "database": system.database,
-        "queue": system.queue,
-        "variant": row.variant,
-        "notes": list(system.notes),
-        "not_measured": row.note,
-        "figures": row.figures,
-        "samples_s": row.samples,
-    }
 
 
 def name_of(name: str) -> str:

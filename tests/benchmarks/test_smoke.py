@@ -65,6 +65,9 @@ def test_workloads_of_plain_workers_run_in_the_smallest_size(tmp_path: Path) -> 
     assert napping["figures"]["exponent"] is not None
     assert fanned_out["figures"]["seconds"] > 0
     assert (empty["variant"], full["variant"]) == ("empty tables", "full tables")
+    drawn = benchmarks("w4", f"--from={tmp_path / 'json'}")
+    assert drawn.stdout.strip() in (tmp_path / "table").read_text()
+    assert drawn.stdout.startswith("W4  one workflow of 2 actions at once")
     assert full["figures"]["over_empty"] == full["figures"]["seconds"] / empty["figures"]["seconds"]
 
 
