@@ -67,8 +67,12 @@ def writes(sent: list[str]) -> list[str]:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A slow machine commits a turn in several parts, and looks for pauses between them; here it is in one part."""
+    """A slow machine commits a turn in several parts, looks for pauses between them and for what the dead have left.
+
+    Here a turn is in one part.
+    """
     monkeypatch.setattr(pauses, "LOOK_SECONDS", 1e9)
+    monkeypatch.setattr(drain, "TAKEOVER_SECONDS", 1e9)
     with override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
         yield
 
