@@ -24,6 +24,11 @@ FLOWS = {
     "waits": "waits",
     "parallel": "parallel",
 }
+# What its documentation recommends for production.
+HYPERCORN = """h2_max_concurrent_streams = 2147483647
+keep_alive_max_requests = 2147483647
+keep_alive_timeout = 2147483647
+"""
 CALLERS = 50  # that wait for answers at once; for W6 as many as there are calls
 WARM_UP = 3
 SETTLE_SECONDS = 3.0
@@ -59,12 +64,15 @@ class Restate(Driver):
                 },
             )
         service = _free_port()
+        config = folder / "hypercorn.toml"
+        config.write_text(
+            f'bind = "127.0.0.1:{service}"\nworkers = {os.environ["BENCHMARK_WORKERS"]}\n{HYPERCORN}'
+        )
         with (folder / "services.log").open("w") as log:
             self._services = subprocess.Popen(
                 [
-                    sys.executable,
-                    *("-m", "hypercorn", "benchmarks.peers.restate_driver:app()"),
-                    *("--bind", f"127.0.0.1:{service}", "--workers", os.environ["BENCHMARK_WORKERS"]),
+                    *(sys.executable, "-m", "hypercorn", "--config", str(config)),
+                    "benchmarks.peers.restate_driver:app()",
                 ],
                 stdout=log,
                 stderr=log,
