@@ -9,6 +9,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_workflow import Completed, InProgress, StepContext, action, mutation, query, workflow
+from django_workflow.engine import drain
 from django_workflow.engine.drain import known
 from django_workflow.journal import claims, holding, pauses, processes
 from django_workflow.testing import Harness
