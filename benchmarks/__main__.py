@@ -38,11 +38,11 @@ def main(arguments: Sequence[str]) -> int:
         run = replace(run, results=chosen)
         _show(asked, run)
         return 0
-    run = _measure(asked)
-    print(report.ratios(run.results), report.notes(run.results), sep="\n")
     stem = _new_stem()
     for kind in FILES:
         setattr(asked, kind, getattr(asked, kind) or stem.with_suffix(FILES[kind]))
+    run = _measure(asked)
+    print(report.ratios(run.results), report.notes(run.results), sep="\n")
     _show(asked, run)
     return 0
 
@@ -57,8 +57,11 @@ def _measure(asked: argparse.Namespace) -> Run:
     )
     print(f"databases: {', '.join(databases)}\n", flush=True)
     peers = peers_of(asked, databases)
-    results = [_run(name, asked, databases, peers) for name in _names(asked)]
-    return Run(here, asked.workers, asked.rounds, results)
+    run = Run(here, asked.workers, asked.rounds, [])
+    for name in _names(asked):
+        run.results.append(_run(name, asked, databases, peers))
+        saved.write(asked.json, run)  # a long run that is cut off has not been for nothing
+    return run
 
 
 def _show(asked: argparse.Namespace, run: Run) -> None:
@@ -67,6 +70,7 @@ def _show(asked: argparse.Namespace, run: Run) -> None:
         report.write_text(asked.table, run.machine, run.workers, run.rounds, report.tables(run.results))
     if asked.json:
         saved.write(asked.json, run)
+        print(f"written to {asked.json}")
     if asked.page:
         report.write_page(asked.page, report.markdown(run.machine, run.workers, run.results))
     if asked.svg:

@@ -30,7 +30,6 @@ def write(path: Path, run: Run) -> None:
         "workloads": [_from_result(result) for result in run.results],
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"written to {path}")
 
 
 def read(path: Path) -> Run:
