@@ -60,6 +60,7 @@ from django_workflow.handler.replay import Replay, asked_alike, recorded_answer
 from django_workflow.journal import holding, steps, wakes, workflows
 from django_workflow.journal.claims import Known, Turnable
 from django_workflow.journal.clock import Now
+from django_workflow.journal.database import passes
 from django_workflow.payloads import encode_error
 from django_workflow.states import BODY_KINDS, StepKind, StepState, WorkflowState
 
@@ -438,8 +439,11 @@ def take(
     except TurnAborted as aborted:
         logger.warning("the turn of workflow %s is repeated: %s", claim.id, aborted)
         holding.set_back(claim, backoff(claim.setbacks))
-    except Exception:
-        logger.exception("%s", InternalError(f"the turn of workflow {claim.id} failed; it is repeated"))
+    except Exception as error:
+        if passes(error):
+            logger.warning("the turn of workflow %s is repeated: it met %r", claim.id, error)
+        else:
+            logger.exception("%s", InternalError(f"the turn of workflow {claim.id} failed; it is repeated"))
         holding.set_back(claim, backoff(claim.setbacks))
     return 0
 

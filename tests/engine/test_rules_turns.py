@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.test import override_settings
 
 from django_workflow import Completed, Failed
 from django_workflow.engine.drain import drain, known
-from django_workflow.journal import claims, holding, processes
+from django_workflow.journal import claims, holding, pauses, processes
 from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness, SimulatedCrash
 from tests.engine import bodies
@@ -237,6 +238,33 @@ def test_r13_a_connection_lost_in_a_mutation_repeats_the_turn(
     drain_through_setbacks(workflow_harness, 3)
     assert run.status() == Completed("x")
     assert labels() == ["x", "x"]
+
+
+def test_r13_an_error_of_the_database_is_nowhere_told_as_a_bug_of_ours(
+    workflow_harness: Harness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pauses, "LOOK_SECONDS", 0.0)  # before each body
+    left = 0
+
+    def lose(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OperationalError(2013, "server closed the connection unexpectedly")
+        return execute(sql, params, many, context)
+
+    for number in range(1, 100):
+        run = bodies.query_then_mutation.start(f"{number}")
+        left = number
+        with connection.execute_wrapper(lose), suppress(OperationalError):
+            workflow_harness.drain()
+        drain_through_setbacks(workflow_harness, 3)
+        assert isinstance(run.status(), Completed)
+        if left > 0:
+            break
+    assert number > 5
+    assert [record for record in caplog.records if "This is a bug" in record.getMessage()] == []
+    assert any(" is repeated: " in record.getMessage() for record in caplog.records)
 
 
 def test_r13_a_failed_savepoint_is_never_the_steps_failure(workflow_harness: Harness) -> None:
