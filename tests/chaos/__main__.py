@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--every", type=float, default=1.5, help="seconds between two faults, on average")
     parser.add_argument("--rounds", type=int, default=5, help="takeovers measured beforehand, in quiet")
     parser.add_argument("--patience", type=float, default=300, help="seconds until all has to have ended")
+    parser.add_argument("--keep", action="store_true", help="the logs, though all is well")
     parser.add_argument("--faults", default="", help="only these, separated by commas")
     options = parser.parse_args(arguments)
 
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 
         call_command("migrate", verbosity=0)
         passed = Play(options, folder, postgres, redis).run()
-    if passed:
+    if passed and not options.keep:
         shutil.rmtree(folder)
     else:
         sys.stdout.write(f"The clusters' logs are in {folder}.\n")
