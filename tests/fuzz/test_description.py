@@ -85,7 +85,7 @@ def _asked(operation: Any, stage: Stage, who: str) -> Counter[int]:
     )
 
     @seed(20261126)
-    @times(5, 200)
+    @times(5, 50)
     @given(cases, st.data())
     def ask(case: Case[Any], data: st.DataObject) -> None:
         _aim(case, stage, data.draw)
