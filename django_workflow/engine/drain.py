@@ -19,16 +19,19 @@ from django_workflow.engine.executor import Executor
 from django_workflow.engine.leases import heartbeat
 from django_workflow.engine.recovery import backoff
 from django_workflow.handler import registry
-from django_workflow.journal import claims, holding, steps, wakes
-from django_workflow.journal.claims import Known
+from django_workflow.journal import claims, holding, pauses, steps, wakes
+from django_workflow.journal.claims import Known, Seen
 from django_workflow.journal.clock import monotonic
 from django_workflow.journal.database import connection, passes, pause
 
 logger = logging.getLogger("django_workflow.engine")
 
 # For so long steps are run one after the other before the workflows that they woke get a turn: with 200 parallel
-# actions a workflow is not replayed 200 times, and no branch waits longer than that for the next one's answer.
+# actions a workflow is not replayed 200 times, and no branch waits much longer than that for the next one's answer.
 BURST_SECONDS = 0.05
+# Where a machine is so slow that hardly one fits, some are run all the same, for a few times as long at the most.
+BURST_STEPS = 16
+LONG_BURST = 3  # × BURST_SECONDS
 
 # Under constant load, how often to look for what dead workers left behind (seconds).
 TAKEOVER_SECONDS = 1.0
@@ -198,19 +201,26 @@ class Drain:
 
     def _run_steps(self) -> int:
         """One step, and while these are short ones more, so that a turn takes the answers of many."""
-        ends_at = monotonic() + BURST_SECONDS
-        total = done = self._run_step()
-        while done and monotonic() < ends_at and not self._is_over():
-            done = self._run_step()
+        began_at = monotonic()
+        seen: list[Seen] = []
+        pauses_seen = pauses.changes()
+        total = done = self._run_step(seen)
+        while done and not self._is_over():
+            took = monotonic() - began_at
+            if took >= BURST_SECONDS and (total >= BURST_STEPS or took >= LONG_BURST * BURST_SECONDS):
+                break
+            if pauses.changes() != pauses_seen:
+                seen.clear()  # a body has paused something
+            done = self._run_step(seen)
             total += done
         return total
 
-    def _run_step(self) -> int:
+    def _run_step(self, seen: list[Seen]) -> int:
         with ExitStack() as lease:
             held = lease.enter_context(heartbeat.holding())
             without = self._executor.refused() if self._executor is not None else ()
             claim = claims.claim_step(
-                held.token, self._cluster, self._known, timed=self._timed, without=without
+                held.token, self._cluster, self._known, timed=self._timed, without=without, seen=seen
             )
             held.claimed = True
             if claim is None:

@@ -330,36 +330,82 @@ def take_slot(pool: str, known: Known, token: str, instead_of: str | None = None
     return slots.take(pool, known.limits[pool], token, instead_of)
 
 
+class Seen(NamedTuple):
+    """A step that was due when it was looked for, and is not claimed yet."""
+
+    step: Runnable  # without a token
+    state: str
+    owner: str | None
+
+
 @retrying
 def claim_step(
-    token: str, cluster: str | None, known: Known, *, timed: bool = True, without: Sequence[str] = ()
+    token: str,
+    cluster: str | None,
+    known: Known,
+    *,
+    timed: bool = True,
+    without: Sequence[str] = (),
+    seen: list[Seen] | None = None,
 ) -> Runnable | None:
     """Claim one due step of a cluster, in the order of R7; None when there is none.
 
-    One at a time: its body may take long, and others run the rest meanwhile (R3). `timed`: also one that has a
-    timeout, which needs a thread that can interrupt it (R26). `without`: not one of these functions.
+    One at a time: its body may take long, and others run the rest meanwhile (R3).
+
+    Args:
+        token: for whom.
+        cluster: whose steps; None: those of all.
+        known: what this process can run.
+        timed: also one that has a timeout, which needs a thread that can interrupt it (R26).
+        without: not one of these functions.
+        seen: those that the last look has shown besides, which are tried before there is another look. For calls that
+            follow each other at once: what else the WHERE asks for (R7) is as old as that look.
+
     """
     if not known.definitions:
         return None
     here = connection()
-    for row in _due_steps(here, cluster, known, timed, without):
-        *columns, state, owner, claimed_at = row
-        step = Runnable._make((*columns, state == StepState.RUNNING, TurnClock(claimed_at), token))
-        if _claim_step(step, state, owner, known):
-            return step._replace(
-                workflow_id=Workflow._meta.pk.to_python(step.workflow_id),
-                args=unseal(step.args) or "",
-                history=unseal(step.history) or "",
-                started_at=clock.to_python(step.started_at),
-                deadline_at=clock.to_python(step.deadline_at),
-                at_most_once=bool(step.at_most_once),
-            )
-    return None
+    seen = [] if seen is None else seen
+    looked = False
+    while True:
+        while seen:
+            step, state, owner = seen.pop(0)
+            step = step._replace(token=token)
+            if step.function not in without and _claim_step(step, state, owner, known):
+                return step
+        if looked:
+            return None
+        looked = True
+        seen += [_seen(row) for row in _due_steps(here, cluster, known, timed, without)]
+
+
+def _seen(row: tuple[Any, ...]) -> Seen:
+    *columns, state, owner, looked_at = row
+    step = Runnable._make((*columns, state == StepState.RUNNING, TurnClock(looked_at), ""))
+    return Seen(
+        step._replace(
+            workflow_id=Workflow._meta.pk.to_python(step.workflow_id),
+            args=unseal(step.args) or "",
+            history=unseal(step.history) or "",
+            started_at=clock.to_python(step.started_at),
+            deadline_at=clock.to_python(step.deadline_at),
+            at_most_once=bool(step.at_most_once),
+        ),
+        state,
+        owner,
+    )
 
 
 def _claim_step(step: Runnable, state: str, owner: str | None, known: Known) -> bool:
-    # Compare-and-set on what was seen: of several workers that saw it, one gets it.
-    seen = {"id": step.id, "state": state, "lease_owner": owner, "due_at": AtMost(Now())}
+    # Compare-and-set on what was seen: of several workers that saw it, one gets it. The attempts are part of that: one
+    # that was run and given back meanwhile looks the same otherwise, and its next attempt would be counted twice (P4).
+    seen = {
+        "id": step.id,
+        "state": state,
+        "lease_owner": owner,
+        "attempts": step.attempts,
+        "due_at": AtMost(Now()),
+    }
     leased = {"lease_owner": step.token, "due_at": Now(lease())}
     if step.pool not in known.limits:
         return bool(writing.update(Step, seen, leased))

@@ -47,6 +47,11 @@ def reason(cluster: str) -> str | None:
     return next((row.reason for row in found if row.cluster in (None, cluster)), None)
 
 
+def changes() -> int:
+    """A number that is another one when this process has paused or resumed something since."""
+    return _changes
+
+
 def condition(here: BaseDatabaseWrapper, column: str) -> str:
     """SQL that is true for rows whose cluster (in `column`) is not held."""
     table = here.ops.quote_name(Pause._meta.db_table)
