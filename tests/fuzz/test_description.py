@@ -123,7 +123,12 @@ def _aim(case: Case[Any], stage: Stage, draw: Any) -> None:
         if name in (case.path_parameters or {}) and draw(mostly):
             case.path_parameters[name] = draw(st.sampled_from(known))
     if isinstance(case.body, dict):
-        for name, some in (("definition", STARTABLE), ("name", NAMES), ("from_step", (1, 2, "same", "no"))):
+        for name, some in (
+            ("definition", STARTABLE),
+            ("name", NAMES),
+            ("from_step", (1, 2, "same", "no")),
+            ("value", (True, "x")),
+        ):
             if name in case.body and draw(mostly):
                 case.body[name] = draw(st.sampled_from(some))
     if "wait" in (case.query or {}):  # nobody would answer sooner
