@@ -74,7 +74,7 @@ messages: $(VENV)/.dev ## gather the texts that are marked for translation, and 
 	cd django_workflow && ../$(BIN)/python ../manage.py compilemessages
 
 clean: ## remove the environments and everything the tools left behind
-	rm -rf .venv .venv-3.13 .demo .test-logs build dist htmlcov .coverage* .hypothesis .import_linter_cache \
+	rm -rf .venv .venv-3.13 benchmarks/peers/.environments .demo .test-logs build dist htmlcov .coverage* .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache tests/browser/node_modules
 	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 

@@ -200,11 +200,12 @@ def _suites_on_latest(silent: Sequence[str]) -> Iterator[Suite]:
         return
     print(f"python {LATEST_PYTHON}: used, {found}")
     python = _latest_venv(found)
-    # What is asked of these is whether Python and Django have changed something: sweeps and clusters don't tell, nor do
-    # turns that are cut short. SQLite shows all but the SQL and the types that Django makes for PostgreSQL: that is in
+    # What is asked of these is whether Python and Django have changed something: sweeps, clusters and full tables don't
+    # tell, nor do turns that are cut short. SQLite shows all but the SQL and the types that Django makes for PostgreSQL: that is in
     # the engine and its journal.
     absent = {"redis"} & set(silent)
-    without = frozenset({"demo", "browser", "slow", "cluster", "checked", "suspended", *absent})
+    sized = {"benchmarks/", "load/"}
+    without = frozenset({"demo", "browser", "slow", "cluster", "checked", "suspended", *sized, *absent})
     yield Suite(f"sqlite-python{LATEST_PYTHON}", python, "sqlite", without | {"rest/test_permissions.py"})
     if "postgres" not in silent:
         once = {"admin/", "behaviours/", "rest/"}

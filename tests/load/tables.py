@@ -102,14 +102,14 @@ def _date(run: Workflow, now: datetime) -> None:
 
 def _copy_finished(run: Workflow, now: datetime, count: int) -> None:
     old, ancient = int(count * 0.8), int(count * 0.95)
-    at = _ago(now, f"n * {GAP}")
+    at = ago(now, f"n * {GAP}")
     copy(
         Workflow,
         run.id,
         count,
         {
-            "id": _id(1, "n"),
-            "parent_id": f"CASE WHEN n % 20 = 2 THEN {_id(1, 'n - 1')} END",
+            "id": id_of(1, "n"),
+            "parent_id": f"CASE WHEN n % 20 = 2 THEN {id_of(1, 'n - 1')} END",
             "depth": "CASE WHEN n % 20 = 2 THEN 1 ELSE 0 END",
             "definition": f"CASE WHEN n > {old} THEN 'load.retired' WHEN n % 1000 = 7 THEN 'load.rare' ELSE definition END",
             "state": f"CASE WHEN n > {ancient} AND n % 5 = 1 THEN 'canceled' WHEN n % 50 = 3 THEN 'failed' ELSE state END",
@@ -120,25 +120,25 @@ def _copy_finished(run: Workflow, now: datetime, count: int) -> None:
             "completed_at": at,
         },
     )
-    copy(Step, run.id, count, {"workflow_id": _id(1, "n"), "created_at": at, "completed_at": at})
+    copy(Step, run.id, count, {"workflow_id": id_of(1, "n"), "created_at": at, "completed_at": at})
     big = label_digests("", BIG)["tenant"]
-    _insert(Label, {"workflow_id": _id(1, "n"), "digest": f"'{big}'"}, "n % 2 = 0", count)
-    _insert(Label, {"workflow_id": _id(1, "n"), "digest": _hex("n", 64)}, "n % 10 = 1", count)
-    event = {"workflow_id": _id(1, "n"), "name": "'e'", "value": "'1'", "sent_at": at, "consumed_at": at}
+    _insert(Label, {"workflow_id": id_of(1, "n"), "digest": f"'{big}'"}, "n % 2 = 0", count)
+    _insert(Label, {"workflow_id": id_of(1, "n"), "digest": _hex("n", 64)}, "n % 10 = 1", count)
+    event = {"workflow_id": id_of(1, "n"), "name": "'e'", "value": "'1'", "sent_at": at, "consumed_at": at}
     _insert(Event, event, "n % 10 = 5", count)
 
 
 def _copy_sleepers(run: Workflow, now: datetime, size: Size) -> None:
     apart = GAP * size.finished // size.sleeping
-    at, wakes_at = _ago(now, f"n * {apart} + 1"), _ago(now, "-(86400 + n * 60)")
+    at, wakes_at = ago(now, f"n * {apart} + 1"), ago(now, "-(86400 + n * 60)")
     copy(
         Workflow,
         run.id,
         size.sleeping,
-        {"id": _id(2, "n"), "created_at": at, "started_at": at, "due_at": wakes_at},
+        {"id": id_of(2, "n"), "created_at": at, "started_at": at, "due_at": wakes_at},
     )
     due = f"CASE WHEN kind = 'sleep' THEN {wakes_at} END"
-    copy(Step, run.id, size.sleeping, {"workflow_id": _id(2, "n"), "created_at": at, "due_at": due})
+    copy(Step, run.id, size.sleeping, {"workflow_id": id_of(2, "n"), "created_at": at, "due_at": due})
 
 
 def copy(model: type[models.Model], template: Any, count: int, changed: Mapping[str, str]) -> None:
@@ -196,7 +196,7 @@ def _insert(
 # ── SQL for each database ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _id(kind: int, n: str) -> str:
+def id_of(kind: int, n: str) -> str:
     """An id that sorts by age, as UUIDv7 do: the older the lower."""
     digits = _joined("'0193'", _hex(f"(4000000000 - ({n}))", 8), f"'700{kind}8000000000000000'")
     return f"({digits})::uuid" if connection.vendor == "postgresql" else f"({digits})"
@@ -216,7 +216,8 @@ def _joined(*parts: str) -> str:
     return f"CONCAT({', '.join(parts)})" if connection.vendor == "mysql" else f"({' || '.join(parts)})"
 
 
-def _ago(moment: datetime, seconds: str) -> str:
+def ago(moment: datetime, seconds: str) -> str:
+    """SQL for a moment so many seconds (SQL, too) before this one."""
     text = moment.astimezone(UTC).replace(tzinfo=None, microsecond=0).isoformat(" ")
     match connection.vendor:
         case "postgresql":
