@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -75,11 +76,13 @@ class DetailPage(Pages):
         run = self.get_object(request, unquote(object_id))
         if run is None:
             return super().change_view(request, object_id, form_url, extra_context)  # says that there is none
+        # Before the rest is read: what is shown may be younger than its tag, which costs one look more, but never older.
+        etag = _etag(request, run.pk, [run.state, *(getattr(run, name) for name in TOLD)], run._state.db)
         context = {
             **self._body(request, run),
             "title": run.definition,
             "fragment_url": self.addresses.fragment(run.pk),
-            "etag": _etag(request, self.get_queryset(request), run.pk),
+            "etag": etag,
             **(extra_context or {}),
         }
         return self.framed(request, "detail", **context)
@@ -87,7 +90,11 @@ class DetailPage(Pages):
     def fragment_view(self, request: HttpRequest, pk: UUID) -> HttpResponseBase:
         """What of that page changes; 304 while nothing has."""
         self._demand(request)
-        etag = _etag(request, self.get_queryset(request), pk)
+        seen = self.get_queryset(request).filter(pk=pk)
+        row = seen.values_list("state", *TOLD).first()
+        if row is None:
+            raise Http404
+        etag = _etag(request, pk, row, seen.db)
         unchanged = get_conditional_response(request, etag=etag)
         if unchanged is not None:
             return cast("HttpResponseBase", unchanged)
@@ -219,21 +226,24 @@ def _entries(run: Workflow) -> QuerySet[LogEntry]:
     )
 
 
-def _etag(request: HttpRequest, seen: QuerySet[Workflow], pk: UUID) -> str:
+def _etag(request: HttpRequest, pk: UUID, row: Sequence[Any], database: str | None) -> str:
     """What the page depends on, as a tag: its rows, who reads it, and the time where something has not ended.
 
-    Raises `Http404`. Three statements at most.
+    Two statements at most.
+
+    Args:
+        request: who reads it.
+        pk: the workflow.
+        row: its state, and its columns `TOLD`.
+        database: where its steps are.
+
     """
-    runs = seen.filter(pk=pk)
-    row = runs.values_list("state", *TOLD).first()
-    if row is None:
-        raise Http404
-    steps = Step.objects.using(runs.db).filter(workflow_id=pk)
+    steps = Step.objects.using(database).filter(workflow_id=pk)
     newest = steps.order_by().aggregate(
         Count("pk"), Sum("attempts"), Max("created_at"), Max("started_at"), Max("completed_at"), Max("due_at")
     )
     rights = [verb for verb in NEEDED if may_do(request.user, verb)]
     beat = None if row[0] != WorkflowState.IN_PROGRESS else int(workflow.now().timestamp()) // MOVES_SECONDS
-    parts = [row, newest, rights, may_see_payloads(request.user), get_language(), beat]
+    parts = [list(row), newest, rights, may_see_payloads(request.user), get_language(), beat]
     told = json.dumps(parts, default=str, sort_keys=True)
     return quote_etag(hashlib.sha256(told.encode()).hexdigest()[:32])

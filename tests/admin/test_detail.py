@@ -584,6 +584,34 @@ def test_the_page_refreshes_itself_or_by_a_link(boss: Client, workflow_harness: 
     assert "<html" not in part
 
 
+def test_a_page_that_is_overtaken_while_it_is_made_is_not_taken_for_the_newest(
+    boss: Client, workflow_harness: Harness
+) -> None:
+    workflow_harness.freeze(workflow_harness.now())
+    run = waits.start({})
+    workflow_harness.drain()
+    for _ in range(2):
+        run.send_event("detail.go")
+    drained: list[int] = []
+
+    def overtake(execute: Any, sql: Any, *rest: Any) -> Any:
+        if (
+            "COUNT(*)" in sql and "parent_id" in sql and not drained
+        ):  # how many children: steps have been read
+            drained.append(0)
+            drained[0] = workflow_harness.drain()
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(overtake):
+        page = text(boss, address(run))
+    assert drained[0] >= 1
+    assert 'data-finished="no"' in page
+    (tag,) = re.findall(r'data-etag="([^"]+)"', page)
+    response = boss.get(fragment(run), headers={"if-none-match": tag.replace("&quot;", '"')})
+    assert response.status_code == 200
+    assert 'data-finished="yes"' in response.content.decode()
+
+
 def test_nothing_is_sent_while_nothing_has_changed(boss: Client, workflow_harness: Harness) -> None:
     workflow_harness.freeze(workflow_harness.now())
     run = waits.start({})
