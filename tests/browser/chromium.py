@@ -167,10 +167,11 @@ class Browser:
     def tab_to(self, wanted: Callable[[WebElement], bool], what: str, limit: int = 150) -> WebElement:
         """Press Tab until the focus is where it is wanted."""
         for _ in range(limit):
-            focused = self.driver.switch_to.active_element
-            if wanted(focused):
-                return focused
-            self.press(Keys.TAB)
+            with suppress(StaleElementReferenceException):  # a refresh came between: look again
+                focused = self.driver.switch_to.active_element
+                if wanted(focused):
+                    return focused
+                self.press(Keys.TAB)
         raise AssertionError(f"{limit} times Tab on {self.driver.current_url} didn't lead to {what}")
 
     def leave_by(self, act: Callable[[], Any]) -> None:
