@@ -333,7 +333,7 @@ def take_slot(pool: str, known: Known, token: str, instead_of: str | None = None
 class Seen(NamedTuple):
     """A step that was due when it was looked for, and is not claimed yet."""
 
-    step: Runnable  # without a token
+    step: Runnable  # without a token, and its columns as the database has them
     state: str
     owner: str | None
 
@@ -372,7 +372,7 @@ def claim_step(
             step, state, owner = seen.pop(0)
             step = step._replace(token=token)
             if step.function not in without and _claim_step(step, state, owner, known):
-                return step
+                return _decoded(step)
         if looked:
             return None
         looked = True
@@ -381,18 +381,20 @@ def claim_step(
 
 def _seen(row: tuple[Any, ...]) -> Seen:
     *columns, state, owner, looked_at = row
-    step = Runnable._make((*columns, state == StepState.RUNNING, TurnClock(looked_at), ""))
     return Seen(
-        step._replace(
-            workflow_id=Workflow._meta.pk.to_python(step.workflow_id),
-            args=unseal(step.args) or "",
-            history=unseal(step.history) or "",
-            started_at=clock.to_python(step.started_at),
-            deadline_at=clock.to_python(step.deadline_at),
-            at_most_once=bool(step.at_most_once),
-        ),
-        state,
-        owner,
+        Runnable._make((*columns, state == StepState.RUNNING, TurnClock(looked_at), "")), state, owner
+    )
+
+
+def _decoded(step: Runnable) -> Runnable:
+    # Only what is claimed: one that can't be unsealed must not keep the others of the same look from being claimed.
+    return step._replace(
+        workflow_id=Workflow._meta.pk.to_python(step.workflow_id),
+        args=unseal(step.args) or "",
+        history=unseal(step.history) or "",
+        started_at=clock.to_python(step.started_at),
+        deadline_at=clock.to_python(step.deadline_at),
+        at_most_once=bool(step.at_most_once),
     )
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.test import override_settings
 
@@ -275,6 +276,25 @@ def test_r4_a_step_inside_a_turn_has_no_lease_and_is_never_claimed(workflow_harn
     assert claim_step() is None
     workflow_harness.drain()
     assert workflow.status(run) == Completed("x")
+
+
+def test_a_step_that_nobody_can_unseal_keeps_no_other_from_being_claimed(workflow_harness: Harness) -> None:
+    workflow_harness.freeze(NOON)
+    runs = [bodies.late_action_and_sleep.start(label) for label in "ab"]
+    workflow_harness.drain()
+    workflow_harness.freeze(NOON + timedelta(seconds=10))
+    sealed = Step.objects.filter(workflow=runs[0], name="act")
+    assert sealed.update(due_at=NOON) == 1  # the first in line
+    with connection.cursor() as cursor:  # below the field, which would seal it
+        cursor.execute(
+            "UPDATE django_workflow_step SET args = '~by a codec that is gone' WHERE id = %s",
+            [sealed.get().pk],
+        )
+    with pytest.raises(ImproperlyConfigured, match="CODEC"):
+        claim_step()
+    claimed = claim_step()
+    assert claimed is not None
+    assert claimed.workflow_id == runs[1].pk
 
 
 def test_r4_a_turn_leaves_a_step_with_a_lease_to_its_holder(workflow_harness: Harness) -> None:
