@@ -171,12 +171,15 @@ def to_db(connection: BaseDatabaseWrapper, moment: datetime) -> Any:
 class TurnClock:
     """The durable clock within one turn: its time at the claim, carried on by the monotonic clock.
 
-    Made when the claim's answer has come, so it is behind the database's by that way, and never ahead. It says
-    when answers were delivered; whether a row is due is decided in SQL.
+    Made when the claim's answer has come, so it is behind the database's by that way, and never ahead: what is due
+    now by this clock is found by the next claim. It says when answers were delivered; whether a row is due is decided
+    in SQL.
     """
 
     def __init__(self, claimed_at: datetime | str) -> None:
-        self._since = monotonic()
+        # SQLite's clock (which sends text) leaves out what is less than a millisecond; when it next says a later one, so
+        # may this.
+        self._since = monotonic() + (0.001 if isinstance(claimed_at, str) else 0)
         moment = to_python(claimed_at)
         assert moment is not None
         self._claimed_at = moment
@@ -185,7 +188,7 @@ class TurnClock:
         """The time now (aware, UTC)."""
         if not runs():
             return self._claimed_at
-        return self._claimed_at + timedelta(seconds=monotonic() - self._since)
+        return self._claimed_at + timedelta(seconds=max(0.0, monotonic() - self._since))
 
 
 _ids_lock = threading.Lock()
