@@ -68,7 +68,7 @@ class _Server:
                 stderr=log,
                 cwd=self.folder,
                 user=self._user,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_heed_signals,
                 start_new_session=True,
             )
         gives_up_at = monotonic() + START_SECONDS
@@ -233,5 +233,8 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _die_with_parent() -> None:
+def _heed_signals() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+    # Shells let what runs in the background ignore these two, and so do all of its children.
+    for each in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(each, signal.SIG_DFL)

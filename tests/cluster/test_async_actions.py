@@ -128,7 +128,8 @@ def test_a_worker_that_is_recycled_goes_on_until_what_it_has_begun_has_ended(
     eventually(all_are_told_to_end, "the end of both workers' work", LONG)
     last = marks.start("last")
     eventually(lambda: isinstance(last.status(), Completed), "a turn by one of them")
-    assert before == set(cluster.workers())
+    # One of them may have taken all, and the other is not kept by anything.
+    assert set(held()) <= before & set(cluster.workers())
     gate.touch()
     ended_before = lambda: Step.objects.filter(kind="action", state="completed").count() == 20  # noqa: E731
     eventually(ended_before, "all results", LONG)
