@@ -6,6 +6,7 @@ at all. A commit goes on, or it is the turn's last one, with the columns that sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +17,10 @@ from django_workflow.engine.places import Place
 from django_workflow.engine.transaction import CommitRefused, TurnTransaction
 from django_workflow.handler.definition import WorkflowDefinition
 from django_workflow.handler.replay import Replay
-from django_workflow.journal import holding, steps, wakes, workflows
+from django_workflow.journal import clock, holding, steps, wakes, workflows
 from django_workflow.journal.claims import Turnable
 from django_workflow.journal.clock import Now, monotonic
+from django_workflow.journal.database import connection
 
 
 class Writer:
@@ -55,6 +57,8 @@ class Writer:
         self._renewed_at: float | None = None  # when this turn last committed (monotonic seconds)
         self._custom = claim.custom  # the custom status as committed
         self.transaction = TurnTransaction()
+        self._has_standing = False  # whether this turn has committed what does not change in it
+        self._renewed = False  # whether the last commit renewed the lease
         self.committed = claim.started_at is not None  # whether a turn of this life has ever committed
         self.got_on = False  # True once this turn has committed something that is settled (R15)
         self.has_result = False  # an action's body has returned and its result is not committed yet (R11)
@@ -116,7 +120,8 @@ class Writer:
             if edge:
                 endings.lock_parent(self._claim)
             if not holding.fence(self._claim, **columns):
-                raise LeaseLost(f"workflow {self._claim.id} is no longer {self._claim.token}'s")
+                raise self._lost()
+            self._renewed = True
             self._write_steps(cancel_rest, renews, fails)
             if edge:
                 texts = {text: columns[text] for text in ("result_text", "error_text")}
@@ -126,32 +131,56 @@ class Writer:
             else:
                 self._place.renew()
 
+        alone = not (edge or cancel_rest or renews or self._place.is_held or self.failures)
+        at_once = self._statement(columns) if alone else None
         had_bodies = self.transaction.has_bodies
         try:
-            self.transaction.commit(write, lambda: self._held.may_begin(self._renewed_at))
+            self.transaction.commit(write, lambda: self._held.may_begin(self._renewed_at), at_once)
         except CommitRefused as refused:
             if had_bodies:
                 raise
             # R14: what else can have written something wrong is `on_complete` of a child that this commit cancels.
             with completion.refusing(refused.__cause__ or refused):
                 self.transaction.commit(write, lambda: self._held.may_begin(self._renewed_at))
-        # Of this workflow alone: the batch's other leases are as old as they were.
-        self._renewed_at = asked_at
+        if self._renewed:
+            # Of this workflow alone: the batch's other leases are as old as they were.
+            self._renewed_at = asked_at
         self.got_on = self.got_on or gets_on
         self._written()
         if leaves:
             self._place.left()
+
+    def _statement(self, columns: dict[str, Any]) -> Callable[[], None] | None:
+        """The fence and what it lets through as one statement: a commit by itself. None where there is more to write."""
+        rows = self._draft.rows()
+        # A clock that stands still in a test is another than the one by which leases are fresh.
+        renews = not (
+            clock.runs() and self._held.is_fresh(self._renewed_at) and connection().vendor == "sqlite"
+        )
+        fence = holding.fencing(self._claim, renews=renews, **columns)
+        if not steps.can_write_behind(fence, len(rows)):
+            return None
+
+        def write() -> None:
+            if not steps.write_behind(fence, self._claim.id, rows):
+                raise self._lost()
+            self._renewed = renews
+
+        return write
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(f"workflow {self._claim.id} is no longer {self._claim.token}'s")
 
     def _standing_columns(self) -> dict[str, Any]:
         """What every commit of this turn writes of the workflow, besides what it is for."""
         columns: dict[str, Any] = {}
         if not self.committed:
             columns["started_at"] = self._replay.world.began_at
-        if self._deadline is not None and self._claim.deadline_at is None:
+        if not self._has_standing and self._deadline is not None and self._claim.deadline_at is None:
             columns["deadline_at"] = self._deadline
-        if self._claim.fingerprint != self._definition.fingerprint:
+        if not self._has_standing and self._claim.fingerprint != self._definition.fingerprint:
             columns |= {"fingerprint": self._definition.fingerprint, "advanced_at": Now()}  # R27
-        if self._draft.settled_something:
+        if not self.got_on and self._claim.interruptions and self._draft.settled_something:
             columns["interruptions"] = 0  # R15: it gets on
         if self._replay.custom is not None:
             columns["custom_text"] = self._replay.custom
@@ -180,7 +209,7 @@ class Writer:
     def _written(self) -> None:
         self._draft.written()
         self.failures.clear()
-        self.committed = True
+        self.committed = self._has_standing = True
         self.has_result = False
         self._custom, self._replay.custom = self.custom, None
         for author_logger, record in self._replay.take_logs():

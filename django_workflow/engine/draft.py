@@ -299,6 +299,18 @@ class Draft:
             [ids[number] for number in sorted(self._orphans)],
         )
 
+    def rows(self) -> list[Recorded]:
+        """The steps that `write()` would write, if that is all that it does; else none."""
+        more = (
+            self._delivered,
+            self._canceled,
+            self._consumed,
+            self._overtime,
+            self._children,
+            self._orphans,
+        )
+        return [] if any(more) else [self._steps[number] for number in sorted(self._changed | self._new)]
+
     def written(self) -> None:
         """The transaction has committed."""
         self._stored |= self._new

@@ -27,6 +27,7 @@ logger = logging.getLogger("django_workflow.engine")
 # Between the moment at which a worker stops trusting a lease and the one at which others may take it.
 MARGIN = 0.1  # of a lease
 BEATS = 3  # in a lease
+STALE = 0.5  # of a lease; what has less left is renewed by each commit
 ASK_SECONDS = 1.0  # between two questions of a body whether it is canceled
 MANY = 500  # leases that one statement renews
 
@@ -75,8 +76,14 @@ class Held:
             renewed_at: when a fenced commit renewed the one lease that is asked about (monotonic seconds).
 
         """
-        deadline = self._deadline if renewed_at is None else max(self._deadline, trusted_until(renewed_at))
-        return not self._lost and monotonic() < deadline
+        return not self._lost and monotonic() < self._trusted(renewed_at)
+
+    def is_fresh(self, renewed_at: float | None) -> bool:
+        """True while it is too early for a commit to renew it: the heartbeat does it in time."""
+        return not self._lost and monotonic() < self._trusted(renewed_at) - settings.LEASE_SECONDS * STALE
+
+    def _trusted(self, renewed_at: float | None) -> float:
+        return self._deadline if renewed_at is None else max(self._deadline, trusted_until(renewed_at))
 
 
 def _in_event_loop() -> bool:

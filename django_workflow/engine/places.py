@@ -29,6 +29,11 @@ class Place:
             self.lacking = not self._held
         return not self.pool or self._held
 
+    @property
+    def is_held(self) -> bool:
+        """True while this turn has a place in a limited pool."""
+        return self._held
+
     def renew(self) -> None:
         """In each of the turn's commits: they renew the lease of the workflow, and this with it (R6)."""
         if self._held:

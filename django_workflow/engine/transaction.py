@@ -8,10 +8,12 @@ so that the turn can find the body to blame (R14). A connection lost: nobody kno
 from __future__ import annotations
 
 import logging
+import select
 from collections.abc import Callable
 from typing import Any
 
 from django.db import Error, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_workflow.conf import settings
 from django_workflow.engine.attempts import TurnAborted, TurnOvertaken
@@ -69,9 +71,7 @@ class TurnTransaction:
     def _begin(self) -> None:
         if self._atomic is None:
             here = connection()
-            if here.errors_occurred and not here.in_atomic_block:
-                # Only then: it would also end a healthy connection, each time, where CONN_MAX_AGE is 0.
-                here.close_if_unusable_or_obsolete()
+            _close_broken(here)
             atomic = transaction.atomic(using=alias())
             try:
                 atomic.__enter__()
@@ -94,6 +94,20 @@ class TurnTransaction:
         here = connection()
         return self._atomic is None and here.vendor == "sqlite" and not here.in_atomic_block
 
+    def takes_statements(self) -> bool:
+        """True where a statement alone is a commit, and is known to find the database.
+
+        A connection on which a server has something to say that nobody has asked for is one that it has closed. That
+        must be met before the commit is sent: from then on a lost connection means that nobody knows (R11, R18).
+        """
+        here = connection()
+        if self._atomic is not None or here.in_atomic_block:
+            return False
+        _close_broken(here)
+        if here.vendor == "sqlite":
+            return True
+        return here.connection is not None and not _has_something_to_say(here.connection.fileno())
+
     def is_overdue(self) -> bool:
         """True when it has been open for long enough."""
         return self._atomic is not None and (monotonic() - self._opened_at) * 1000 >= settings.TURN_COMMIT_MS
@@ -104,12 +118,18 @@ class TurnTransaction:
         if atomic is not None:
             atomic.__exit__(type(error), error, error.__traceback__)
 
-    def commit(self, write: Callable[[], None], may_repeat: Callable[[], bool]) -> None:
+    def commit(
+        self,
+        write: Callable[[], None],
+        may_repeat: Callable[[], bool],
+        at_once: Callable[[], None] | None = None,
+    ) -> None:
         """Run `write` and commit it together with the bodies that ran.
 
         Args:
             write: the journal's writes; run again when it is safe to.
             may_repeat: whether there is still time to.
+            at_once: does what `write` does, in one statement; where that can be a commit, it is done instead.
 
         Raises:
             TurnAborted: the transaction is gone, and it is nobody's fault.
@@ -121,6 +141,11 @@ class TurnTransaction:
             self._at_commit = False
             session = None
             try:
+                if at_once is not None and self.takes_statements():
+                    session = connection().connection
+                    self._at_commit = True
+                    at_once()
+                    return
                 self._begin()
                 session = connection().connection
                 self._write_and_commit(write)
@@ -164,3 +189,18 @@ class TurnTransaction:
         here.close_if_unusable_or_obsolete()
         # Django connects anew by itself when a rollback finds the connection gone.
         return session is not None and here.connection is session
+
+
+def _close_broken(here: BaseDatabaseWrapper) -> None:
+    if here.errors_occurred and not here.in_atomic_block:
+        # Only then: it would also end a healthy connection, each time, where CONN_MAX_AGE is 0.
+        here.close_if_unusable_or_obsolete()
+
+
+def _has_something_to_say(descriptor: int) -> bool:
+    # Not select(): a process with a thousand open files has descriptors that it doesn't take.
+    if not hasattr(select, "poll"):
+        return True  # not known
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -19,6 +19,7 @@ from django_workflow.journal.claims import ENDED, Runnable, Turnable
 from django_workflow.journal.clock import Now, lease
 from django_workflow.journal.database import alias, atomic, connection, retrying
 from django_workflow.journal.workflows import NearestOrNow, wake
+from django_workflow.journal.writing import Fence
 from django_workflow.models import Step, Workflow
 from django_workflow.states import StepState, WorkflowState
 
@@ -27,13 +28,18 @@ from django_workflow.states import StepState, WorkflowState
 
 def fence(claim: Turnable, **columns: Any) -> bool:
     """The first write of a turn's commit: True iff the claim still holds; the lease is renewed (R2, R12)."""
+    return bool(writing.update(*fencing(claim, renews=True, **columns)))
+
+
+def fencing(claim: Turnable, *, renews: bool, **columns: Any) -> Fence:
+    """What `fence()` asks and writes, for a statement that does more. `renews`: the lease, too."""
     where = {
         "id": claim.id,
         "generation": claim.generation,
         "lease_owner": claim.token,
         "state": WorkflowState.IN_PROGRESS.value,
     }
-    return bool(writing.update(Workflow, where, {"due_at": Now(lease()), **columns}))
+    return Fence(Workflow, where, {"due_at": Now(lease()), **columns} if renews else columns)
 
 
 def release_columns(claim: Turnable, nearest: datetime | None) -> dict[str, Any]:

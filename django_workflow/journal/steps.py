@@ -20,7 +20,7 @@ from django_workflow.handler.commands import Recorded
 from django_workflow.journal import writing
 from django_workflow.journal.clock import Now
 from django_workflow.journal.database import alias
-from django_workflow.journal.writing import Upsert
+from django_workflow.journal.writing import Fence, Upsert
 from django_workflow.models import Step, StepQuerySet
 from django_workflow.states import StepKind, StepState
 
@@ -100,9 +100,23 @@ def update_and_insert(
     return insert(workflow_id, new) if new else {}
 
 
+def can_write_behind(fence: Fence, steps: int) -> bool:
+    """True where `write_behind()` can do that with so many steps."""
+    return writing.can_insert_behind(fence, Step, _NAMES, steps)
+
+
+def write_behind(fence: Fence, workflow_id: UUID, steps: Sequence[Recorded]) -> bool:
+    """`update_and_insert()` with the turn's fence, in one statement. False: the fence did not match."""
+    return writing.insert_behind(fence, Step, _NAMES, _rows(workflow_id, steps), _OVER_INLINE)
+
+
 def _write(workflow_id: UUID, steps: Sequence[Recorded], upsert: Upsert | None) -> dict[int, int]:
-    values = [(workflow_id, Now(), None, *step[1:]) for step in steps]
-    return dict(writing.insert(Step, _NAMES, values, returning=("number", "id"), upsert=upsert))
+    rows = _rows(workflow_id, steps)
+    return dict(writing.insert(Step, _NAMES, rows, returning=("number", "id"), upsert=upsert))
+
+
+def _rows(workflow_id: UUID, steps: Sequence[Recorded]) -> list[tuple[Any, ...]]:
+    return [(workflow_id, Now(), None, *step[1:]) for step in steps]
 
 
 def ids_of(workflow_id: UUID, numbers: Iterable[int]) -> dict[int, int]:

@@ -31,6 +31,14 @@ class Upsert(NamedTuple):
     unless: str  # the column that keeps the row as it is, where it is not null
 
 
+class Fence(NamedTuple):
+    """A row that must match, for an `insert_behind()`; its values are by name, as in `update()`."""
+
+    model: type[models.Model]
+    where: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+
 class AtMost(NamedTuple):
     """In a `where`: not more than this."""
 
@@ -50,21 +58,8 @@ def update(model: type[models.Model], where: Mapping[str, Any], values: Mapping[
 
     """
     here = connection()
-    columns = _columns(here.vendor, model)
     parameters: list[Any] = []
-    assigned = ", ".join(
-        [
-            f"{columns[name].quoted} = {_value(here, columns[name], value, parameters)}"
-            for name, value in values.items()
-        ]
-    )
-    matched = " AND ".join(
-        [
-            f"{columns[name].quoted} {_condition(here, columns[name], value, parameters)}"
-            for name, value in where.items()
-        ]
-    )
-    text = f"UPDATE {_table(here, model)} SET {assigned} WHERE {matched}"
+    text = _update(here, model, where, values, parameters)
     with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
         cursor.execute(text, parameters)
         matching: int = cursor.rowcount
@@ -108,10 +103,99 @@ def insert(
     return returned
 
 
+def insert_behind(
+    fence: Fence,
+    model: type[models.Model],
+    names: tuple[str, ...],
+    rows: Sequence[Sequence[Any]],
+    upsert: Upsert,
+) -> bool:
+    """Insert rows if a row of another table matches, and update that one, all in one statement.
+
+    Args:
+        fence: which row, and what to write of it.
+        model: whose table gets the rows.
+        names: its columns by name (`attname`), all that must not be left out.
+        rows: their values, in the order of `names`; as many as `fit()`.
+        upsert: update rows that are there.
+
+    Returns:
+        False: no row matched, and nothing was written.
+
+    """
+    here = connection()
+    by_name = _columns(here.vendor, model)
+    columns = [by_name[name] for name in names]
+    head, tail = _frame(here.vendor, model, names, (), upsert, values=False)
+    parameters: list[Any] = []
+    if here.vendor == "postgresql":
+        # What both branches of a WITH do is one snapshot's; the second depends on the first, so the row is locked first.
+        fenced = _update(here, fence.model, fence.where, fence.values, parameters)
+        # The first row says of which type each column is: behind a SELECT a literal is text.
+        first, *others = (_texts(here, columns, row, parameters) for row in rows)
+        typed = [f"CAST({text} AS {column.type})" for text, column in zip(first, columns, strict=True)]
+        values = ", ".join(f"({', '.join(texts)})" for texts in (typed, *others))
+        text = (
+            f"WITH held AS ({fenced} RETURNING 1), written AS "
+            f"({head}SELECT v.* FROM held, (VALUES {values}) AS v{tail}) SELECT 1 FROM held"
+        )
+    else:
+        values = ", ".join([_row(here, columns, row, parameters) for row in rows])
+        held = _matching(here, fence.model, fence.where, parameters)
+        text = (
+            f"{head}SELECT * FROM (VALUES {values}) "
+            f"WHERE EXISTS (SELECT 1 FROM {_table(here, fence.model)} WHERE {held}){tail}"
+        )
+    with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
+        cursor.execute(text, parameters)
+        matched: int = cursor.rowcount
+    return matched > 0
+
+
+def can_insert_behind(fence: Fence, model: type[models.Model], names: tuple[str, ...], rows: int) -> bool:
+    """True where `insert_behind()` can do that with so many rows, in the statement alone."""
+    here = connection()
+    if not rows or not can_upsert():
+        return False
+    if here.vendor == "sqlite" and fence.values:
+        return False  # there an INSERT can ask for another row, and not update it
+    columns = _columns(here.vendor, model)
+    return rows == 1 or rows <= here.ops.bulk_batch_size([columns[name].field for name in names], [()] * rows)
+
+
 def can_upsert() -> bool:
     """True where `insert()` knows `upsert`."""
     # InnoDB would lock the gap beside a row that is there, in an order of its own (R20).
     return connection().vendor in {"postgresql", "sqlite"}
+
+
+def _update(
+    here: BaseDatabaseWrapper,
+    model: type[models.Model],
+    where: Mapping[str, Any],
+    values: Mapping[str, Any],
+    parameters: list[Any],
+) -> str:
+    columns = _columns(here.vendor, model)
+    assigned = ", ".join(
+        [
+            f"{columns[name].quoted} = {_value(here, columns[name], value, parameters)}"
+            for name, value in values.items()
+        ]
+    )
+    return f"UPDATE {_table(here, model)} SET {assigned} WHERE {_matching(here, model, where, parameters)}"
+
+
+def _matching(
+    here: BaseDatabaseWrapper, model: type[models.Model], where: Mapping[str, Any], parameters: list[Any]
+) -> str:
+    columns = _columns(here.vendor, model)
+    return " AND ".join(
+        [
+            f"{columns[name].quoted} {_condition(here, columns[name], value, parameters)}"
+            for name, value in where.items()
+        ]
+    )
 
 
 @functools.cache
@@ -121,6 +205,8 @@ def _frame(
     names: tuple[str, ...],
     returning: tuple[str, ...],
     upsert: Upsert | None,
+    *,
+    values: bool = True,
 ) -> tuple[str, str]:
     """What stands before and behind the values of an INSERT."""
     table, columns = _table(connection(), model), _columns(vendor, model)
@@ -137,7 +223,7 @@ def _frame(
         tail = f" ON CONFLICT ({listed(upsert.key)}) DO UPDATE SET {assigned} WHERE {kept}"
     if returning:
         tail += f" RETURNING {listed(returning)}"
-    return f"INSERT INTO {table} ({listed(names)}) VALUES ", tail
+    return f"INSERT INTO {table} ({listed(names)}) {'VALUES ' if values else ''}", tail
 
 
 def _batches(
@@ -153,8 +239,13 @@ def _batches(
 def _row(
     here: BaseDatabaseWrapper, columns: Sequence[_Column], row: Sequence[Any], parameters: list[Any]
 ) -> str:
-    texts = [_value(here, column, value, parameters) for column, value in zip(columns, row, strict=True)]
-    return f"({', '.join(texts)})"
+    return f"({', '.join(_texts(here, columns, row, parameters))})"
+
+
+def _texts(
+    here: BaseDatabaseWrapper, columns: Sequence[_Column], row: Sequence[Any], parameters: list[Any]
+) -> list[str]:
+    return [_value(here, column, value, parameters) for column, value in zip(columns, row, strict=True)]
 
 
 def _condition(here: BaseDatabaseWrapper, column: _Column, value: Any, parameters: list[Any]) -> str:
@@ -190,13 +281,19 @@ class _Column(NamedTuple):
     quoted: str
     field: models.Field[Any, Any]
     seals: bool  # stores text in a form of its own
+    type: str  # by which the database casts to it
 
 
 @functools.cache
 def _columns(vendor: str, model: type[models.Model]) -> Mapping[str, _Column]:
-    quote = connection().ops.quote_name
+    here = connection()
     return {
-        field.attname: _Column(quote(str(field.column)), field, isinstance(field, PayloadField))
+        field.attname: _Column(
+            here.ops.quote_name(str(field.column)),
+            field,
+            isinstance(field, PayloadField),
+            str(field.cast_db_type(here)),
+        )
         for field in model._meta.concrete_fields
     }
 

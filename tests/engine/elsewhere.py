@@ -94,6 +94,9 @@ def lose_connection() -> None:
 
     def kill() -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s)" if postgres else "KILL CONNECTION %s", [pid])
+            # PostgreSQL waits until it is gone (milliseconds at the most).
+            cursor.execute(
+                "SELECT pg_terminate_backend(%s, 10000)" if postgres else "KILL CONNECTION %s", [pid]
+            )
 
     elsewhere(kill)
