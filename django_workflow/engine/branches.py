@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -45,6 +46,17 @@ def run(claim: Runnable, held: Held) -> int:
     return done or 0
 
 
+def begins_at_once(claim: Runnable) -> bool:
+    """True iff nothing stands between the claim of this step and its body, so that one write can be both (R3).
+
+    That its function can be imported is known when it was: a module's code may do anything, and kill the process.
+    """
+    return claim.function in _begun and not claim.interrupted
+
+
+_begun: set[str] = set()  # functions whose bodies this process has begun
+
+
 def begin(claim: Runnable, held: Held) -> Begun | None:
     """Count the attempt at a claimed step whose body somebody else runs. None: there is nothing to run."""
     begun = _guarded(claim, lambda: _begin(claim, held))
@@ -56,7 +68,7 @@ def begin(claim: Runnable, held: Held) -> Begun | None:
 @retrying
 def settle(begun: Begun, answer: Answer) -> None:
     """Write how a body has ended, and wake its workflow's cluster. Raises `LeaseLost` when the step is not ours any more."""
-    with atomic():
+    with _settling():
         _write(begun.claim, answer, begun.history, begun.claim.clock)
         wakes.ask(begun.claim.home)
 
@@ -146,10 +158,12 @@ def _begin(claim: Runnable, held: Held) -> Begun | None:
     except Exception as error:  # noqa: BLE001  importing runs a module's code, which may raise anything
         # R27: an old deploy, perhaps. Others may know the function; nothing is counted but what was interrupted before.
         logger.warning("step %s of workflow %s: %s", claim.number, claim.workflow_id, error)
-        holding.set_back_step(claim, backoff(claim.attempts + 4), history)
+        not_counted = {"attempts": claim.attempts} if claim.begun else {}
+        holding.set_back_step(claim, backoff(claim.attempts + 4), history, **not_counted)
         return None
-    if not held.may_begin() or not holding.start_step(claim, history):
+    if not held.may_begin() or not (claim.begun or holding.start_step(claim, history)):
         raise LeaseLost(f"the lease {claim.token} of step {claim.number} of {claim.workflow_id} is gone")
+    _begun.add(claim.function)
     return Begun(began, kind, body, history)
 
 
@@ -199,8 +213,13 @@ def _run_in_transaction(begun: Begun, clock: TurnClock) -> None:
 
 @retrying
 def _settle(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> None:
-    with atomic():
+    with _settling():
         _write(claim, answer, history, clock)
+
+
+def _settling() -> AbstractContextManager[object]:
+    # What is not known of a statement whose connection is lost is known when it is repeated: it fits only once.
+    return nullcontext() if holding.settles_alone() else atomic()
 
 
 def _write(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> None:
@@ -219,9 +238,9 @@ def _write(claim: Runnable, answer: Answer, history: str, clock: TurnClock) -> N
             error_text=error,
             history_text=history,
         )
-    if claim.home != claim.cluster and answer.retry_in is None:
-        wakes.ask(claim.home)  # this drain doesn't come to its turn
-    if written and failed and answer.retry_in is None:
-        announce.step_failed(claim.workflow_id, claim.definition, claim.number, claim.name, error)
     if not written:
         raise LeaseLost(f"step {claim.number} of workflow {claim.workflow_id} is no longer {claim.token}'s")
+    if claim.home != claim.cluster and answer.retry_in is None:
+        wakes.ask(claim.home)  # this drain doesn't come to its turn
+    if failed and answer.retry_in is None:
+        announce.step_failed(claim.workflow_id, claim.definition, claim.number, claim.name, error)

@@ -220,7 +220,13 @@ class Drain:
             held = lease.enter_context(heartbeat.holding())
             without = self._executor.refused() if self._executor is not None else ()
             claim = claims.claim_step(
-                held.token, self._cluster, self._known, timed=self._timed, without=without, seen=seen
+                held.token,
+                self._cluster,
+                self._known,
+                timed=self._timed,
+                without=without,
+                seen=seen,
+                begins=branches.begins_at_once,
             )
             held.claimed = True
             if claim is None:

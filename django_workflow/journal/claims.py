@@ -6,7 +6,7 @@ claimed (R7); a live lease is never taken. Times are the database's (R24).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -87,6 +87,7 @@ class Runnable(NamedTuple):
     interrupted: bool  # its last attempt began and never ended
     clock: TurnClock
     token: str
+    begun: bool = False  # the claim has counted an attempt
 
 
 # ── claiming workflows ──────────────────────────────────────────────────────────────────────────────────────
@@ -347,6 +348,7 @@ def claim_step(
     timed: bool = True,
     without: Sequence[str] = (),
     seen: list[Seen] | None = None,
+    begins: Callable[[Runnable], bool] = lambda step: False,
 ) -> Runnable | None:
     """Claim one due step of a cluster, in the order of R7; None when there is none.
 
@@ -360,6 +362,8 @@ def claim_step(
         without: not one of these functions.
         seen: those that the last look has shown besides, which are tried before there is another look. For calls that
             follow each other at once: what else the WHERE asks for (R7) is as old as that look.
+        begins: whether the body of a step, as it would be claimed, is begun at once. Then its attempt is counted by the
+            claim (R3), which says so: `begun`.
 
     """
     if not known.definitions:
@@ -371,7 +375,10 @@ def claim_step(
         while seen:
             step, state, owner = seen.pop(0)
             step = step._replace(token=token)
-            if step.function not in without and _claim_step(step, state, owner, known):
+            if step.function in without:
+                continue
+            step = step._replace(begun=state == StepState.PENDING and _begins(step, begins))
+            if _claim_step(step, state, owner, known):
                 return _decoded(step)
         if looked:
             return None
@@ -381,9 +388,15 @@ def claim_step(
 
 def _seen(row: tuple[Any, ...]) -> Seen:
     *columns, state, owner, looked_at = row
-    return Seen(
-        Runnable._make((*columns, state == StepState.RUNNING, TurnClock(looked_at), "")), state, owner
-    )
+    step = Runnable(*columns, state == StepState.RUNNING, TurnClock(looked_at), "")  # type: ignore[call-arg]
+    return Seen(step, state, owner)
+
+
+def _begins(step: Runnable, begins: Callable[[Runnable], bool]) -> bool:
+    try:
+        return begins(_decoded(step))
+    except Exception:  # noqa: BLE001  whatever keeps it from being unsealed is met again when it is claimed
+        return False
 
 
 def _decoded(step: Runnable) -> Runnable:
@@ -409,6 +422,8 @@ def _claim_step(step: Runnable, state: str, owner: str | None, known: Known) -> 
         "due_at": AtMost(Now()),
     }
     leased = {"lease_owner": step.token, "due_at": Now(lease())}
+    if step.begun:
+        leased |= started(step)
     if step.pool not in known.limits:
         return bool(writing.update(Step, seen, leased))
     with atomic():
@@ -418,6 +433,11 @@ def _claim_step(step: Runnable, state: str, owner: str | None, known: Known) -> 
             transaction.set_rollback(True, using=alias())  # R23: no place, no claim
             return False
     return True
+
+
+def started(step: Runnable) -> dict[str, Any]:
+    """What is written of a step whose body is begun."""
+    return {"state": StepState.RUNNING, "attempts": step.attempts + 1, "started_at": Now()}
 
 
 def _due_steps(

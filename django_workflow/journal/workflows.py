@@ -21,6 +21,7 @@ from django_workflow.handler.options import StartOptions
 from django_workflow.journal import clock, writing
 from django_workflow.journal.clock import Now, Uncompiled
 from django_workflow.journal.database import alias, atomic, connection, retrying
+from django_workflow.journal.writing import Fence
 from django_workflow.keys import digest, label_digests
 from django_workflow.models import Event, Label, Step, Workflow
 from django_workflow.states import WorkflowState, move_workflow
@@ -145,10 +146,15 @@ def wake(workflow_id: UUID, generation: int | None = None) -> bool:
 
     False: it has finished (or begun a new generation), and the input is not for it.
     """
+    return bool(writing.update(*waking(workflow_id, generation)))
+
+
+def waking(workflow_id: UUID, generation: int | None) -> Fence:
+    """What `wake()` asks and writes, for a statement that does more."""
     where: dict[str, Any] = {"id": workflow_id, "state": IN_PROGRESS.value}
     if generation is not None:
         where["generation"] = generation
-    return bool(writing.update(Workflow, where, {"wakes": OneMore("wakes"), "due_at": NowUnlessHeld()}))
+    return Fence(Workflow, where, {"wakes": OneMore("wakes"), "due_at": NowUnlessHeld()})
 
 
 class OneMore(Uncompiled):

@@ -163,6 +163,39 @@ def can_insert_behind(fence: Fence, model: type[models.Model], names: tuple[str,
     return rows == 1 or rows <= here.ops.bulk_batch_size([columns[name].field for name in names], [()] * rows)
 
 
+def update_behind(fence: Fence, then: Fence) -> bool:
+    """Update a row, and another one if that one matched, in one statement; neither if either does not match.
+
+    Args:
+        fence: the row that is locked first.
+        then: the other one.
+
+    Returns:
+        False: one of them did not match. What matched when the statement began and then changed in another
+        transaction's hands may leave the first one updated alone.
+
+    """
+    here = connection()
+    parameters: list[Any] = []
+    first = _update(here, fence.model, fence.where, fence.values, parameters)
+    there = _matching(here, then.model, then.where, parameters)
+    second = _update(here, then.model, then.where, then.values, parameters)
+    text = (
+        f"WITH held AS ({first} AND EXISTS (SELECT 1 FROM {_table(here, then.model)} WHERE {there}) RETURNING 1) "
+        f"{second} AND EXISTS (SELECT 1 FROM held)"
+    )
+    with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
+        cursor.execute(text, parameters)
+        matching: int = cursor.rowcount
+    return matching > 0
+
+
+def can_update_behind() -> bool:
+    """True where `update_behind()` is known, and a statement alone is a transaction."""
+    here = connection()
+    return here.vendor == "postgresql" and not here.in_atomic_block
+
+
 def can_upsert() -> bool:
     """True where `insert()` knows `upsert`."""
     # InnoDB would lock the gap beside a row that is there, in an order of its own (R20).

@@ -145,8 +145,8 @@ SABOTAGES: Final = (
         "R5",
         "no look at the deadline before a parallel body",
         "engine/branches.py",
-        "if not held.may_begin() or not holding.start_step(claim, history):",
-        "if not holding.start_step(claim, history):",
+        "if not held.may_begin() or not (claim.begun or holding.start_step(claim, history)):",
+        "if not (claim.begun or holding.start_step(claim, history)):",
         ("test_r5_no_parallel_body_is_begun_past_the_deadline",),
     ),
     Sabotage(
