@@ -29,9 +29,13 @@ logger = logging.getLogger("django_workflow.engine")
 # For so long steps are run one after the other before the workflows that they woke get a turn: with 200 parallel
 # actions a workflow is not replayed 200 times, and no branch waits much longer than that for the next one's answer.
 BURST_SECONDS = 0.05
+# Where the turn itself takes long, since it has so much to replay, for so many times as long: then turns take a fifth of
+# the time at the most. No longer than that, though (seconds).
+BURST_TURNS = 4
+BURST_MOST = 0.5
 # Where a machine is so slow that hardly one fits, some are run all the same, for a few times as long at the most.
 BURST_STEPS = 16
-LONG_BURST = 3  # × BURST_SECONDS
+LONG_BURST = 3  # × the burst
 
 # Under constant load, how often to look for what dead workers left behind (seconds).
 TAKEOVER_SECONDS = 1.0
@@ -112,6 +116,7 @@ class Drain:
         self._next_takeover = 0.0
         self._setbacks = 0
         self._batch = settings.CLAIM_LIMIT
+        self._burst = BURST_SECONDS
 
     def run(self) -> int:
         """Until nothing is due, time is up, or it is told to stop."""
@@ -119,7 +124,10 @@ class Drain:
         while not self._is_over():
             try:
                 self._give_up_what_was_left()
-                done = self._take_over() + self._take_turns() + self._run_steps()
+                began_at = monotonic()
+                done = self._take_over() + self._take_turns()
+                self._burst = max(BURST_SECONDS, min(BURST_TURNS * (monotonic() - began_at), BURST_MOST))
+                done += self._run_steps()
             except Error as error:
                 self._survive(error)
                 continue
@@ -207,7 +215,7 @@ class Drain:
         total = done = self._run_step(seen)
         while done and not self._is_over():
             took = monotonic() - began_at
-            if took >= BURST_SECONDS and (total >= BURST_STEPS or took >= LONG_BURST * BURST_SECONDS):
+            if took >= self._burst and (total >= BURST_STEPS or took >= LONG_BURST * self._burst):
                 break
             if pauses.changes() != pauses_seen:
                 seen.clear()  # a body has paused something

@@ -33,6 +33,18 @@ def test_a_step_that_takes_long_holds_up_no_turn(
     workflow_harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drain, "BURST_SECONDS", 0.0)  # so every step is a long one
+    monkeypatch.setattr(drain, "BURST_TURNS", 0.0)
     started = many.start(5)
     assert workflow_harness.drain() == 5 + 1 + 5
     assert started.status() == Completed(20)
+
+
+def test_steps_are_run_for_longer_where_a_turn_takes_long(
+    workflow_harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "BURST_SECONDS", 0.0)
+    monkeypatch.setattr(drain, "BURST_TURNS", 1e9)  # every turn is a long one
+    monkeypatch.setattr(drain, "BURST_MOST", 1e9)
+    started = many.start(40)
+    assert workflow_harness.drain() == 40 + 2
+    assert isinstance(started.status(), Completed)

@@ -50,6 +50,7 @@ def move(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[Ca
             monkeypatch.setattr(module, "monotonic", lambda: real() + passed)
     # What depends on how fast the machine is would make a seed mean something else each time.
     monkeypatch.setattr(drain, "BURST_SECONDS", 0.0)
+    monkeypatch.setattr(drain, "BURST_TURNS", 0.0)
     monkeypatch.setattr(drain, "TAKEOVER_SECONDS", 0.0)
     with Harness() as harness, heartbeat.paused(), override_settings(DJANGO_WORKFLOW={"TURN_COMMIT_MS": 1e9}):
         harness.freeze(NOON)
