@@ -30,7 +30,8 @@ def _database() -> dict[str, Any]:
                 },
             }
         case "postgres":
-            return {"ENGINE": "django.db.backends.postgresql", **_server(POSTGRES)}
+            options = {"server_side_binding": True, "prepare_threshold": 3}
+            return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": options, **_server(POSTGRES)}
         case _:
             import pymysql
 

@@ -47,12 +47,13 @@ PASSED, NOTHING_COLLECTED = 0, 5
 
 @dataclass(frozen=True)
 class Suite:
-    """One run of the tests: an interpreter, a database, and the markers that it leaves out."""
+    """One run of the tests: an interpreter, a database, the markers that it leaves out, and what else is set."""
 
     name: str
     python: Path
     database: str
     without: frozenset[str] = field(default_factory=frozenset)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def log(self) -> Path:
@@ -67,7 +68,8 @@ class Suite:
         asked = {name for name in os.environ.get("WITHOUT", "").split(",") if name}
         # Compiled once, and not by each suite and each process that a test starts: a tenth of the time.
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        return {**inherited, "DATABASE": self.database, "WITHOUT": ",".join(sorted(asked | self.without))}
+        without = ",".join(sorted(asked | self.without))
+        return {**inherited, **self.variables, "DATABASE": self.database, "WITHOUT": without}
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,12 @@ def _suites_on_latest(silent: Sequence[str]) -> Iterator[Suite]:
     if "postgres" not in silent:
         once = {"admin/", "behaviours/", "rest/"}
         yield Suite(
-            f"postgres-python{LATEST_PYTHON}", python, "postgres", without | SAME_ON_SERVERS | PLAIN | once
+            f"postgres-python{LATEST_PYTHON}",
+            python,
+            "postgres",
+            without | SAME_ON_SERVERS | PLAIN | once,
+            # Statements that PostgreSQL prepares have other types for their parameters: once is enough for these, too.
+            {"PREPARED": "1"},
         )
 
 

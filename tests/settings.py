@@ -5,6 +5,8 @@ Two variables choose what the tests run against:
 * ``DATABASE``: ``sqlite`` (default), ``postgres`` or ``mariadb``
 * ``BROKER``: ``orm`` (default) or ``redis``, for a cluster started by a test
 
+``PREPARED=1`` lets PostgreSQL prepare statements, as the documentation recommends and Django by itself does not.
+
 A run makes a database of its own, named after its process, so that any number of runs go on side by side.
 ``DATABASE_NAME`` names an existing one instead: a test that starts a cluster hands its test database over that way.
 """
@@ -50,7 +52,10 @@ def _postgres() -> dict[str, Any]:
         "NAME": os.environ.get("DATABASE_NAME", "postgres"),
         **_login(POSTGRES),
         # No test fells the server: what a killed client or a closed connection has committed is there all the same.
-        "OPTIONS": {"options": "-c synchronous_commit=off"},
+        "OPTIONS": {
+            "options": "-c synchronous_commit=off",
+            **({"server_side_binding": True, "prepare_threshold": 3} if "PREPARED" in os.environ else {}),
+        },
         "TEST": {"NAME": TEST_DATABASE},
     }
 
