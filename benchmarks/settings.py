@@ -30,8 +30,8 @@ def _database() -> dict[str, Any]:
                 },
             }
         case "postgres":
-            options = {"server_side_binding": True, "prepare_threshold": 3}
-            return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": options, **_server(POSTGRES)}
+            prepared: dict[str, Any] = {"server_side_binding": True, "prepare_threshold": 3}
+            return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": prepared, **_server(POSTGRES)}
         case _:
             import pymysql
 
