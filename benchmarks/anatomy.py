@@ -69,7 +69,9 @@ def _dissect(label: str, name: str, workflows: int, steps: int) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         drain(None)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    print(f"\n{label}: {wall / count * 1e6:,.0f} µs for a step, {cpu / count * 1e6:,.0f} of them this process's CPU")
+    print(
+        f"\n{label}: {wall / count * 1e6:,.0f} µs for a step, {cpu / count * 1e6:,.0f} of them this process's CPU"
+    )
     print(f"  {'statement':<58} {'for a step':>10} {'µs each':>9} {'µs for a step':>14}")
     in_database = 0.0
     for what, times in sorted(parts.items(), key=lambda part: -sum(part[1])):
