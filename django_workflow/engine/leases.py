@@ -179,9 +179,10 @@ class Heartbeat:
         asked_at = monotonic()
         try:
             renewed = _extend(held)
-        except Error as error:
-            # Not a verdict: the next beat tries again, and past its deadline the worker begins nothing.
-            if not passes(error):
+        except Exception as error:
+            # Not a verdict: the next beat tries again, and past its deadline the worker begins nothing. Whatever it is:
+            # with this thread all that this process holds would be lost.
+            if not (isinstance(error, Error) and passes(error)):
                 logger.exception("the heartbeat of %s failed", ", ".join(each.token for each in held[:3]))
             connections.close_all()
             return

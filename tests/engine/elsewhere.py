@@ -70,7 +70,10 @@ def before_statements(hook: Callable[[str], None]) -> Iterator[None]:
 
 def is_fence(sql: str) -> bool:
     """True for the first write of a turn's commit."""
-    return sql.startswith("UPDATE") and "workflow_workflow" in sql and "generation" in sql
+    if "workflow_workflow" not in sql or "generation" not in sql:
+        return False
+    # Alone, or in one statement with what it lets through (decision 38).
+    return sql.startswith(("UPDATE", "WITH held AS (UPDATE")) or "WHERE EXISTS (SELECT 1 FROM" in sql
 
 
 def may_be_locked(sql: str) -> bool:

@@ -389,18 +389,22 @@ def test_r6_the_heartbeat_keeps_the_lease_of_a_long_action(
 
 def test_r6_only_no_rows_mean_that_a_lease_is_lost(workflow_harness: Harness) -> None:
     run = bodies.one_mutation.start("x")
-    failures = ["database is locked", "server closed the connection unexpectedly"]
+    failures: list[Exception] = [
+        OperationalError("database is locked"),
+        OperationalError("server closed the connection unexpectedly"),
+        RuntimeError("what nobody has thought of"),
+    ]
 
     def fail(sql: str) -> None:
         if failures and sql.startswith("UPDATE"):
-            raise OperationalError(failures.pop())
+            raise failures.pop()
 
     with heartbeat.holding() as held:
         (claimed,) = claims.claim_workflows(held.token, None, known(), 1)
         held.claimed = True
         with before_statements(fail):
-            heartbeat.beat()
-            heartbeat.beat()
+            for _ in range(3):
+                heartbeat.beat()
             assert failures == []
             assert held.may_begin()
             before = row(run).due_at
