@@ -26,7 +26,7 @@ from django_workflow.handler.commands import Answer
 from django_workflow.handler.functions import import_function
 from django_workflow.journal import holding, slots, steps, wakes
 from django_workflow.journal.claims import Runnable
-from django_workflow.journal.clock import TurnClock
+from django_workflow.journal.clock import ZERO, TurnClock
 from django_workflow.journal.database import atomic, connection, passes, retrying
 from django_workflow.retry import Retry
 from django_workflow.states import StepKind, StepState
@@ -161,7 +161,10 @@ def _begin(claim: Runnable, held: Held) -> Begun | None:
         not_counted = {"attempts": claim.attempts} if claim.begun else {}
         holding.set_back_step(claim, backoff(claim.attempts + 4), history, **not_counted)
         return None
-    if not held.may_begin() or not (claim.begun or holding.start_step(claim, history)):
+    may_begin = held.may_begin()
+    if claim.begun and not may_begin:
+        holding.set_back_step(claim, ZERO, history, attempts=claim.attempts)  # R3: nothing has begun
+    if not may_begin or not (claim.begun or holding.start_step(claim, history)):
         raise LeaseLost(f"the lease {claim.token} of step {claim.number} of {claim.workflow_id} is gone")
     _begun.add(claim.function)
     return Begun(began, kind, body, history)

@@ -117,6 +117,7 @@ class Drain:
         self._setbacks = 0
         self._batch = settings.CLAIM_LIMIT
         self._burst = BURST_SECONDS
+        self._replayed = 0.0  # how long the last turns without a body took (seconds)
 
     def run(self) -> int:
         """Until nothing is due, time is up, or it is told to stop."""
@@ -124,9 +125,9 @@ class Drain:
         while not self._is_over():
             try:
                 self._give_up_what_was_left()
-                began_at = monotonic()
+                self._replayed = 0.0
                 done = self._take_over() + self._take_turns()
-                self._burst = max(BURST_SECONDS, min(BURST_TURNS * (monotonic() - began_at), BURST_MOST))
+                self._burst = max(BURST_SECONDS, min(BURST_TURNS * self._replayed, BURST_MOST))
                 done += self._run_steps()
             except Error as error:
                 self._survive(error)
@@ -151,7 +152,8 @@ class Drain:
     def _give_up_what_was_left(self) -> None:
         """What this process held when the database went away is no crash: give it back now that it answers (R15)."""
         while heartbeat.left_behind:
-            holding.give_up(heartbeat.left_behind[0], backoff(0))
+            left = heartbeat.left_behind[0]
+            holding.give_up(left.token, backoff(0), claimed=left.claimed)
             heartbeat.left_behind.pop(0)
 
     def _take_over(self) -> int:
@@ -189,7 +191,8 @@ class Drain:
                 if self._is_over() and total:
                     holding.hand_back([claim, *rest])
                     break
-                total += 1 + turn.take(
+                began_at = monotonic()
+                bodies = turn.take(
                     claim,
                     journals.get(claim.id, []),
                     held,
@@ -198,6 +201,8 @@ class Drain:
                     timed=self._timed,
                     apart=self._executor is not None,
                 )
+                total += 1 + bodies
+                self._replayed += 0 if bodies else monotonic() - began_at
             return total
 
     def _hand_back(self, rest: list[claims.Turnable]) -> None:

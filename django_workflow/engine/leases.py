@@ -107,8 +107,8 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
         self._pauses = 0
         self._interval = 0.0  # that the thread waits between two beats (seconds)
-        # Tokens whose holder met an error of the database and could not give back what it held.
-        self.left_behind: list[str] = []
+        # Whose holder met an error of the database and could not give back what it held.
+        self.left_behind: list[Held] = []
 
     @contextmanager
     def holding(self) -> Iterator[Held]:
@@ -123,7 +123,7 @@ class Heartbeat:
         try:
             yield held
         except Error:
-            self.left_behind.append(held.token)
+            self.left_behind.append(held)
             raise
         finally:
             with self._changed:

@@ -49,6 +49,11 @@ def _robust(hook: Callable[[], object]) -> Callable[[], None]:
     return call
 
 
+# After which time without an answer of the database a statement alone is no commit: what was dropped in silence meanwhile
+# (a firewall that forgets, a host that has failed) is met by a BEGIN, while nothing is in doubt yet.
+QUIET_SECONDS = 1.0
+
+
 class CommitRefused(Exception):
     """The database refused the commit of a transaction, and would refuse it again."""
 
@@ -59,6 +64,7 @@ class TurnTransaction:
     def __init__(self) -> None:
         self._atomic: Any = None
         self._opened_at = 0.0
+        self._answered_at = monotonic()  # when the database last answered this turn: at first to its claim
         self._has_bodies = False
         self._at_commit = False  # True iff COMMIT may have reached the database
         self._hooks_before = 0
@@ -106,7 +112,12 @@ class TurnTransaction:
         _close_broken(here)
         if here.vendor == "sqlite":
             return True
-        return here.connection is not None and not _has_something_to_say(here.connection.fileno())
+        if here.connection is None or monotonic() - self._answered_at > QUIET_SECONDS:
+            return False
+        try:
+            return not _has_something_to_say(here.connection.fileno())
+        except Exception:  # noqa: BLE001  the driver's own word for a connection that a body has closed
+            return False
 
     def is_overdue(self) -> bool:
         """True when it has been open for long enough."""
@@ -145,10 +156,11 @@ class TurnTransaction:
                     session = connection().connection
                     self._at_commit = True
                     at_once()
-                    return
-                self._begin()
-                session = connection().connection
-                self._write_and_commit(write)
+                else:
+                    self._begin()
+                    session = connection().connection
+                    self._write_and_commit(write)
+                self._answered_at = monotonic()
                 return
             except Error as error:
                 rolled_back = self._recover(error, session)
@@ -186,9 +198,11 @@ class TurnTransaction:
         here = connection()
         if here.in_atomic_block:
             return True
+        # Asked before a connection is closed that is merely old. Django connects anew by itself when a rollback finds
+        # the connection gone.
+        answered = session is not None and here.connection is session and here.is_usable()
         here.close_if_unusable_or_obsolete()
-        # Django connects anew by itself when a rollback finds the connection gone.
-        return session is not None and here.connection is session
+        return answered
 
 
 def _close_broken(here: BaseDatabaseWrapper) -> None:

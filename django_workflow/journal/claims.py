@@ -339,7 +339,6 @@ class Seen(NamedTuple):
     owner: str | None
 
 
-@retrying
 def claim_step(
     token: str,
     cluster: str | None,
@@ -377,26 +376,20 @@ def claim_step(
             step = step._replace(token=token)
             if step.function in without:
                 continue
-            step = step._replace(begun=state == StepState.PENDING and _begins(step, begins))
-            if _claim_step(step, state, owner, known):
-                return _decoded(step)
+            begun = _begun(step, begins) if state == StepState.PENDING else None
+            step = step._replace(begun=begun is not None)
+            if _claim_surely(step, state, owner, known):
+                return begun or _decoded(step)
         if looked:
             return None
         looked = True
-        seen += [_seen(row) for row in _due_steps(here, cluster, known, timed, without)]
+        seen += [_seen(row) for row in retrying(_due_steps)(here, cluster, known, timed, without)]
 
 
 def _seen(row: tuple[Any, ...]) -> Seen:
     *columns, state, owner, looked_at = row
     step = Runnable(*columns, state == StepState.RUNNING, TurnClock(looked_at), "")  # type: ignore[call-arg]
     return Seen(step, state, owner)
-
-
-def _begins(step: Runnable, begins: Callable[[Runnable], bool]) -> bool:
-    try:
-        return begins(_decoded(step))
-    except Exception:  # noqa: BLE001  whatever keeps it from being unsealed is met again when it is claimed
-        return False
 
 
 def _decoded(step: Runnable) -> Runnable:
@@ -409,6 +402,35 @@ def _decoded(step: Runnable) -> Runnable:
         deadline_at=clock.to_python(step.deadline_at),
         at_most_once=bool(step.at_most_once),
     )
+
+
+def _begun(step: Runnable, begins: Callable[[Runnable], bool]) -> Runnable | None:
+    """The step as it is claimed when its body is begun at once; None when it isn't."""
+    try:
+        decoded = _decoded(step)._replace(begun=True)
+        return decoded if begins(decoded) else None
+    except Exception:  # noqa: BLE001  whatever keeps it from being unsealed is met again when it is claimed
+        return None
+
+
+def _claim_surely(step: Runnable, state: str, owner: str | None, known: Known) -> bool:
+    """`_claim_step()`, repeated when the database had to be asked again: one whose answer was lost is found to be ours.
+
+    Left to its lease it would count as interrupted, although nothing has begun (R3).
+    """
+    sent = False
+
+    @retrying
+    def claim() -> bool:
+        nonlocal sent
+        if sent:
+            ours = {"id": step.id, "lease_owner": step.token, "attempts": step.attempts + step.begun}
+            if writing.update(Step, ours, {"due_at": Now(lease())}):
+                return True
+        sent = True
+        return _claim_step(step, state, owner, known)
+
+    return claim()
 
 
 def _claim_step(step: Runnable, state: str, owner: str | None, known: Known) -> bool:

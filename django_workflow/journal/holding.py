@@ -71,15 +71,24 @@ def set_back(claim: Turnable, delay: timedelta) -> bool:
 
 
 @retrying
-def give_up(token: str, delay: timedelta) -> None:
+def give_up(token: str, delay: timedelta, *, claimed: bool = True) -> None:
     """Give back what a token still leases, after an error of the database kept its holder from doing so.
 
     A step that was begun is left to its lease: what became of its body is not known (P4).
+
+    Args:
+        token: whose.
+        delay: until it is due.
+        claimed: False: its holder never learned that it had claimed something, so no body has begun.
+
     """
     _workflows_of(token).update(lease_owner=None, due_at=Now(delay), setbacks=F("setbacks") + 1)
-    Step.objects.using(alias()).filter(lease_owner=token, state=StepState.PENDING).update(
-        lease_owner=None, due_at=Now(delay)
-    )
+    mine = Step.objects.using(alias()).filter(lease_owner=token)
+    mine.filter(state=StepState.PENDING).update(lease_owner=None, due_at=Now(delay))
+    if not claimed:
+        mine.filter(state=StepState.RUNNING).update(
+            state=StepState.PENDING, lease_owner=None, due_at=Now(delay), attempts=F("attempts") - 1
+        )
 
 
 def extend(token: str) -> int:

@@ -325,7 +325,8 @@ def _columns(vendor: str, model: type[models.Model]) -> Mapping[str, _Column]:
             here.ops.quote_name(str(field.column)),
             field,
             isinstance(field, PayloadField),
-            str(field.cast_db_type(here)),
+            # Without a length: a cast would cut off what is longer, and an INSERT refuses it.
+            str(field.cast_db_type(here)).partition("(")[0],
         )
         for field in model._meta.concrete_fields
     }

@@ -198,3 +198,9 @@ async def mutation_and_sleep(step: StepContext, label: str) -> Any:
     await step.run_mutation(write, label)
     await step.sleep(60)
     return label
+
+
+@workflow.define(name="engine.two_once_at_once")
+async def two_once_at_once(step: StepContext, label: str) -> Any:
+    once = step.using(at_most_once=True, retry=None)
+    return await asyncio.gather(once.run_action(act, f"{label} 1"), once.run_action(act, f"{label} 2"))

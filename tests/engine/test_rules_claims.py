@@ -387,6 +387,79 @@ def test_r6_the_heartbeat_keeps_the_lease_of_a_long_action(
     assert Step.objects.get().attempts == 1
 
 
+# ── R3: a claim that counts the attempt ─────────────────────────────────────────────────────────────────────
+
+
+def is_claim_and_start(sql: str) -> bool:
+    return (
+        sql.startswith("UPDATE")
+        and "workflow_step" in sql
+        and all(part in sql for part in ("attempts", "started_at", "IS NULL"))
+    )
+
+
+@pytest.fixture
+def begun_before(workflow_harness: Harness) -> list[str]:
+    """What `act` is called with, which this process has run before: so its claims count the attempt."""
+    called: list[str] = []
+    workflow_harness.replace(bodies.act, with_=called.append)
+    bodies.two_once_at_once.start("before")
+    workflow_harness.drain()
+    assert sorted(called) == ["before 1", "before 2"]
+    called.clear()
+    return called
+
+
+def went_well(run: Workflow, called: list[str]) -> bool:
+    """Each body ran once, and one attempt is counted for it."""
+    attempts = Step.objects.filter(workflow=run).values_list("attempts", flat=True)
+    done = isinstance(run.status(), Completed)
+    return done and sorted(called) == ["x 1", "x 2"] and list(attempts) == [1, 1]
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_r3_r15_a_claim_whose_answer_is_lost_is_no_attempt(
+    workflow_harness: Harness, begun_before: list[str], times: int
+) -> None:
+    """Found to be ours when it is repeated, or given back once the database answers again."""
+    left = times
+
+    def wrapper(execute: Any, sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        nonlocal left
+        result = execute(sql, params, many, context)
+        again = left < times and "workflow_step" in str(sql) and str(sql).startswith("UPDATE")
+        if left and (is_claim_and_start(str(sql)) or again):
+            left -= 1
+            raise OperationalError("server closed the connection unexpectedly")
+        return result
+
+    run = bodies.two_once_at_once.start("x")
+    with connection.execute_wrapper(wrapper):
+        for _ in range(4):
+            workflow_harness.advance(timedelta(seconds=2))
+    assert left == 0
+    assert went_well(run, begun_before)
+
+
+def test_r3_r5_a_claim_that_took_too_long_is_no_attempt(
+    workflow_harness: Harness, begun_before: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = 0.0
+
+    def take_long(sql: str) -> None:
+        nonlocal late
+        if not late and is_claim_and_start(sql):
+            late = 100.0
+
+    monkeypatch.setattr(leases, "monotonic", lambda: clock.monotonic() + late)
+    run = bodies.two_once_at_once.start("x")
+    with before_statements(take_long):
+        for _ in range(4):
+            workflow_harness.advance(timedelta(seconds=2))
+    assert late
+    assert went_well(run, begun_before)
+
+
 def test_r6_only_no_rows_mean_that_a_lease_is_lost(workflow_harness: Harness) -> None:
     run = bodies.one_mutation.start("x")
     failures: list[Exception] = [

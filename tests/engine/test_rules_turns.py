@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from django.db.transaction import TransactionManagementError
 from django.test import override_settings
 
 from django_workflow import Completed, Failed
+from django_workflow.engine import transaction as transactions
 from django_workflow.engine.drain import drain, known
 from django_workflow.journal import claims, holding, pauses, processes
 from django_workflow.models import Step, Workflow
@@ -26,6 +28,7 @@ from tests.engine.elsewhere import (
     Elsewhere,
     before_statements,
     elsewhere,
+    is_fence,
     lose_connection,
     may_be_locked,
 )
@@ -141,6 +144,67 @@ def test_r11_an_action_is_not_repeated_when_its_connection_dies_meanwhile(workfl
     drain_through_setbacks(workflow_harness, 3)
     assert run.status() == Completed("x")
     assert (charges, labels()) == (["x"], ["x"])
+
+
+def test_r11_an_action_is_not_repeated_when_its_commit_meets_a_lock(workflow_harness: Harness) -> None:
+    """On a connection that is past its `CONN_MAX_AGE`, and is closed at the next occasion."""
+    charges: list[str] = []
+    met: list[str] = []
+
+    def body(label: str) -> str:
+        charges.append(label)
+        connection.close_at = monotonic()
+        return label
+
+    def lock(sql: str) -> None:
+        if charges and not met and is_fence(sql):
+            met.append(sql)
+            raise OperationalError("database is locked")
+
+    workflow_harness.replace(bodies.act, with_=body)
+    run = bodies.action_then_mutation.start("x")
+    with before_statements(lock):
+        drain_through_setbacks(workflow_harness, 3)
+    assert len(met) == 1
+    assert run.status() == Completed("x")
+    assert (charges, labels()) == (["x"], ["x"])
+
+
+if settings.DATABASE == "postgres":
+
+    def test_r11_an_action_is_not_repeated_when_its_body_has_closed_the_connection(
+        workflow_harness: Harness,
+    ) -> None:
+        charges: list[str] = []
+
+        def body(label: str) -> str:
+            charges.append(label)
+            connection.connection.close()
+            return label
+
+        workflow_harness.replace(bodies.act, with_=body)
+        run = bodies.action_then_mutation.start("x")
+        drain_through_setbacks(workflow_harness, 3)
+        assert run.status() == Completed("x")
+        assert (charges, labels()) == (["x"], ["x"])
+
+    @pytest.mark.parametrize("quiet", [False, True])
+    def test_r11_after_a_silence_a_commit_begins_with_begin(
+        workflow_harness: Harness, monkeypatch: pytest.MonkeyPatch, quiet: bool
+    ) -> None:
+        """A server that was lost in silence is met by BEGIN, when nothing is in doubt yet."""
+        monkeypatch.setattr(transactions, "QUIET_SECONDS", -1.0 if quiet else 1e9)
+        alone: list[str] = []
+
+        def look(sql: str) -> None:
+            if sql.startswith("WITH held") and not connection.in_atomic_block:
+                alone.append(sql)
+
+        run = bodies.actions_in_a_row.start(3)
+        with before_statements(look):
+            workflow_harness.drain()
+        assert run.status() == Completed(3)
+        assert bool(alone) is not quiet
 
 
 # ── R12 ─────────────────────────────────────────────────────────────────────────────────────────────────────
