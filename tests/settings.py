@@ -150,7 +150,7 @@ Q_CLUSTER = {
     "workers": 2,
     "queue_limit": 1,
     "bulk": 1,
-    "poll": 0.05,
+    "poll": 0.03,
     "timeout": 300,
     "retry": 1000,
     "ack_failures": True,

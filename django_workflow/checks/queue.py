@@ -28,7 +28,7 @@ DEFAULT_BULK = 1
 RETRY_MARGIN = 30
 
 RECOMMENDED = (
-    'Q_CLUSTER = {"name": "project", "orm": "default", "workers": 4, "queue_limit": 1, "bulk": 1, "poll": 0.05, '
+    'Q_CLUSTER = {"name": "project", "orm": "default", "workers": 4, "queue_limit": 1, "bulk": 1, "poll": 0.03, '
     '"timeout": 300, "retry": 1000, "ack_failures": True, "max_attempts": 3, "save_limit": -1, "catch_up": False}'
 )
 

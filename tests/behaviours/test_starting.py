@@ -18,6 +18,7 @@ from django_workflow.models import Step, Workflow
 from django_workflow.testing import Harness
 from tests.behaviours.bodies import act, calls, rows, write
 from tests.behaviours.code import deploy, deployed
+from tests.leftovers import empty_queue
 from tests.shop.models import Entry
 from tests.shop.workflows import echo, steps_of_all_kinds
 
@@ -25,12 +26,8 @@ pytestmark = pytest.mark.usefixtures("either_mode")
 
 
 @pytest.fixture(autouse=True)
-def empty_queue(db: None) -> None:
-    # What tests before this one have left there, or are about to: a second wake-up within a window is sent at its end.
-    for thread in threading.enumerate():
-        if thread.name == "django_workflow wake-up":
-            thread.join(20)
-    OrmQ.objects.all().delete()
+def nothing_is_left(db: None) -> None:
+    empty_queue()
 
 
 def assert_nothing() -> None:

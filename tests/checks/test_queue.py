@@ -17,7 +17,7 @@ GOOD: dict[str, Any] = {
     "workers": 4,
     "queue_limit": 1,
     "bulk": 1,
-    "poll": 0.05,
+    "poll": 0.03,
     "timeout": 300,
     "retry": 1000,
 }

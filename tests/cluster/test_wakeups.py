@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import threading
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
@@ -19,20 +18,19 @@ from django_workflow import Completed, workflow
 from django_workflow.cluster import lifecycle, tasks, wakeups
 from tests.cluster.app.workflows import hands_on, marks, naps
 from tests.cluster.qcluster import environment, eventually, python
+from tests.leftovers import await_wake_ups, empty_queue
 from tests.shop.models import Entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _another_process() -> Iterator[None]:
+def _another_process(transactional_db: None) -> Iterator[None]:
+    empty_queue()
     wakeups._forked()
     wakeups._complained_at = None
     yield
-    # What is held back is sent before the next test, and into this one's database.
-    for thread in threading.enumerate():
-        if thread.name == "django_workflow wake-up":
-            thread.join()
+    await_wake_ups()  # what is held back is sent before the next test, and into this one's database
     wakeups._forked()
 
 
