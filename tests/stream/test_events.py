@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
 
 from django_workflow import workflow
 from django_workflow.models import Workflow
@@ -16,6 +17,7 @@ from tests.settings import MIDDLEWARE
 from tests.stream.conftest import LogIn, address
 from tests.stream.definitions import PAYLOADS, SECRETS, anew, fails, wide, work
 from tests.stream.listening import Event, Screen, events
+from tests.stream.urls import QuickStream
 
 STREAM = {"accept": "text/event-stream"}
 
@@ -62,6 +64,19 @@ def test_of_a_finished_workflow_all_is_told_and_the_end(workflow_harness: Harnes
     assert screen.status["type"] == "completed"
     assert (screen.custom["done"], screen.custom["of"]) == (1, 2)
     assert screen.ended == "finished"
+
+
+def test_a_stream_costs_two_statements_a_page(workflow_harness: Harness, log_in: LogIn) -> None:
+    """The workflow's row, and the steps of its generation; however many there are on a page."""
+    client = log_in("view_workflow")
+    costs = []
+    for rounds in (2, 20):
+        run = finished(workflow_harness, rounds)
+        with CaptureQueriesContext(connection) as captured:
+            listen(client, run)
+        sent = [query["sql"] for query in captured if "django_workflow_" in query["sql"]]
+        costs.append((len(sent), 3 * rounds // QuickStream.page))
+    assert all(cost <= 2 * (pages + 3) for cost, pages in costs), costs
 
 
 def test_a_step_is_told_without_payloads(workflow_harness: Harness, log_in: LogIn) -> None:
@@ -247,7 +262,12 @@ def test_a_stream_ends_by_itself_and_goes_on_without_a_repeat(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_connection_is_held_between_two_looks(workflow_harness: Harness, log_in: LogIn) -> None:
+def test_no_connection_is_held_between_two_looks(
+    workflow_harness: Harness, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none is held between two requests: with `CONN_MAX_AGE` 0, which counts from the next connection on."""
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
+    connection.close()
     run = work.start(1)
     stream = follow(log_in("view_workflow"), run)
     for _ in range(2):
