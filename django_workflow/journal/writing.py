@@ -60,10 +60,7 @@ def update(model: type[models.Model], where: Mapping[str, Any], values: Mapping[
     here = connection()
     parameters: list[Any] = []
     text = _update(here, model, where, values, parameters)
-    with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
-        cursor.execute(text, parameters)
-        matching: int = cursor.rowcount
-    return matching
+    return _sent(here, text, parameters)
 
 
 def insert(
@@ -112,11 +109,13 @@ def insert_behind(
 ) -> bool:
     """Insert rows if a row of another table matches, and update that one, all in one statement.
 
+    Only where `can_insert_behind()` says so: on SQLite with nothing to update.
+
     Args:
         fence: which row, and what to write of it.
         model: whose table gets the rows.
         names: its columns by name (`attname`), all that must not be left out.
-        rows: their values, in the order of `names`; as many as `fit()`.
+        rows: their values, in the order of `names`.
         upsert: update rows that are there.
 
     Returns:
@@ -146,10 +145,7 @@ def insert_behind(
             f"{head}SELECT * FROM (VALUES {values}) "
             f"WHERE EXISTS (SELECT 1 FROM {_table(here, fence.model)} WHERE {held}){tail}"
         )
-    with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
-        cursor.execute(text, parameters)
-        matched: int = cursor.rowcount
-    return matched > 0
+    return _sent(here, text, parameters) > 0
 
 
 def can_insert_behind(fence: Fence, model: type[models.Model], names: tuple[str, ...], rows: int) -> bool:
@@ -184,10 +180,7 @@ def update_behind(fence: Fence, then: Fence) -> bool:
         f"WITH held AS ({first} AND EXISTS (SELECT 1 FROM {_table(here, then.model)} WHERE {there}) RETURNING 1) "
         f"{second} AND EXISTS (SELECT 1 FROM held)"
     )
-    with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
-        cursor.execute(text, parameters)
-        matching: int = cursor.rowcount
-    return matching > 0
+    return _sent(here, text, parameters) > 0
 
 
 def can_update_behind() -> bool:
@@ -200,6 +193,14 @@ def can_upsert() -> bool:
     """True where `insert()` knows `upsert`."""
     # InnoDB would lock the gap beside a row that is there, in an order of its own (R20).
     return connection().vendor in {"postgresql", "sqlite"}
+
+
+def _sent(here: BaseDatabaseWrapper, text: str, parameters: Sequence[Any]) -> int:
+    """Send a statement; how many rows it has written, or returned."""
+    with transaction.mark_for_rollback_on_error(using=alias()), here.cursor() as cursor:
+        cursor.execute(text, parameters)
+        rows: int = cursor.rowcount
+    return rows
 
 
 def _update(
